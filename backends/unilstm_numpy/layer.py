@@ -1,0 +1,52 @@
+"""The LSTM as a plain callable over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unilstm.errors import InputError
+from unilstm.layer import LayerMethods
+from unilstm.paths import Path, check_path
+from unilstm.weights import Weights
+
+from .native import paths
+from .ops import OPS, NumpyOps
+
+
+class LSTM(LayerMethods):
+    """An LSTM over NumPy arrays: y, (h_n, c_n) = lstm(x, state, lengths=…).
+
+    Forward only; float32 and float64. Dropout acts where a call gives key=, and only there.
+    """
+
+    def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
+        if device not in (None, "cpu"):
+            raise InputError(f"device={device!r}: NumPy computes on the CPU. Leave device out.")
+        check_path(path, paths(weights.spec))
+        self.spec, self.path, self._weights = weights.spec, path, weights
+
+    def __call__(
+        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+    ) -> Any:
+        """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
+        return self._run(x, state, lengths, None if key is None else OPS.key(key, x), return_cell_sequence)
+
+    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+        """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
+        return self._run_step(x, state, None if key is None else OPS.key(key, x))
+
+    def weights(self) -> Weights:
+        return self._weights
+
+    def __repr__(self) -> str:
+        return f"unilstm_numpy.LSTM({self.spec!r}, path={self.path!r})"
+
+    def _ops(self) -> NumpyOps:
+        return OPS
+
+    def _tensors(self) -> dict[str, Any]:
+        return dict(self._weights)
+
+    def _paths(self) -> Sequence[Path]:
+        return paths(self.spec)

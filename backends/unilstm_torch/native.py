@@ -1,0 +1,104 @@
+"""torch's own LSTM (ATen, oneDNN, cuDNN), where it provably computes the same; and reading torch's own layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from unilstm.paths import Path
+from unilstm.run import DirectionResult, LayerCall, composed
+from unilstm.spec import LSTMSpec
+from unilstm.weights import Weights
+
+from .ops import TorchOps, tracing
+
+Tensor = torch.Tensor
+# MPS and ROCm have computed wrong LSTMs for releases on end (pytorch#190056, #177834); ROCm also calls itself "cuda".
+_TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
+
+
+def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
+    ops = TorchOps(device)
+    return (
+        Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
+        Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call)),
+    )
+
+
+def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | None) -> str | None:
+    """Why torch.lstm cannot serve this layer, or None."""
+    if not spec.standard:
+        return "torch.nn.LSTM has no peepholes, coupled gates, clips or other activations"
+    if device.type not in _TRUSTED:
+        return f"torch's LSTM on {device.type} is not proven equal"
+    if call is None:
+        return None
+    if call.cells:
+        return "torch.nn.LSTM does not return c of every step"
+    if torch._C._are_functorch_transforms_active():
+        return "inside a torch.func transform"
+    if call.lengths is not None and tracing():
+        return "packing needs the values of lengths, which are not known while tracing"
+    return None
+
+
+def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
+    """One layer through torch.lstm. A right-to-left layer runs over its reversed input."""
+    (alone,) = spec.reversed_directions(layer) if spec.num_directions == 1 else (False,)
+    x, weights = call.x, [w for p in call.p for w in _flat(spec, p, call.x)]
+    h_0, c_0 = (torch.stack([state[i] for state in call.states]) for i in range(2))
+    x = reverse(x, call.lengths) if alone else x
+    if call.known_lengths is None:
+        y, h, c = _lstm(x, None, (h_0, c_0), weights, spec)
+    else:
+        # A packed sequence cannot hold an empty row: it runs one step of it and takes that back.
+        packed = pack_padded_sequence(x, call.known_lengths.clip(1), enforce_sorted=False)
+        hx = h_0.index_select(1, packed.sorted_indices), c_0.index_select(1, packed.sorted_indices)
+        data, h, c = _lstm(packed.data, packed.batch_sizes, hx, weights, spec)
+        y, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+        h, c = (s.index_select(1, packed.unsorted_indices) for s in (h, c))
+        if not call.known_lengths.all():
+            some = (call.lengths > 0)[None, :, None]
+            y, h, c = y * some, torch.where(some, h, h_0), torch.where(some, c, c_0)
+    y = reverse(y, call.lengths) if alone else y
+    parts = y.chunk(len(call.states), -1)
+    return [DirectionResult(part, h[d], c[d]) for d, part in enumerate(parts)]
+
+
+def _flat(spec: LSTMSpec, p: dict[str, Tensor], like: Tensor) -> list[Tensor]:
+    flat = [p["weight_ih"], p["weight_hh"]]
+    if spec.bias == "double":
+        flat += [p["bias_ih"], p["bias_hh"]]
+    elif spec.bias == "single":  # adding an exact zero
+        flat += [p["bias"], torch.zeros_like(p["bias"])]
+    return [*flat, p["weight_hr"]] if spec.proj_size else flat
+
+
+def _lstm(x: Tensor, batch_sizes: Tensor | None, hx: Any, weights: list[Tensor], spec: LSTMSpec) -> Any:
+    """torch.lstm is what torch.nn.LSTM calls: one layer, no dropout (masks are ours), time-major."""
+    biases, both = spec.bias != "none", spec.num_directions == 2
+    if batch_sizes is None:
+        return torch.lstm(x, hx, weights, biases, 1, 0.0, False, both, False)
+    return torch.lstm(x, batch_sizes, hx, weights, biases, 1, 0.0, False, both)
+
+
+def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """[T, B, F] with each row's valid steps in reverse order, and the rest where it was."""
+    if lengths is None:
+        return x.flip(0)
+    t = torch.arange(x.shape[0], device=x.device)[:, None]
+    index = torch.where(t < lengths, lengths - 1 - t, t)
+    return x.gather(0, index[:, :, None].expand(x.shape))
+
+
+def recognise(module: Any) -> Weights | None:
+    """The weights of a torch.nn.LSTM or LSTMCell."""
+    if isinstance(module, torch.nn.LSTM):
+        config: dict[str, Any] = {"batch_first": module.batch_first, "dropout": module.dropout}
+    elif isinstance(module, torch.nn.LSTMCell):
+        config = {}
+    else:
+        return None
+    state = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+    return Weights.from_layout("torch", state, **config)

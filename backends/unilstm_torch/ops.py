@@ -1,0 +1,121 @@
+"""unilstm.ops.Ops in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from unilstm.calls import whole_numbers
+from unilstm.errors import InputError
+from unilstm.masks import split_key
+
+Tensor = torch.Tensor
+
+
+class TorchWords:
+    """32-bit words in int64, which every device has; masked after each addition."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+
+    def counter(self, count: int) -> Any:
+        return torch.arange(count, dtype=torch.int64, device=self.device)
+
+    def constant(self, value: int) -> Any:
+        return value
+
+
+class TorchOps:
+    """Bound to a device only for what it creates from nothing."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.words = TorchWords(device)
+
+    sigmoid = staticmethod(torch.sigmoid)
+    tanh = staticmethod(torch.tanh)
+    exp = staticmethod(torch.exp)
+    expm1 = staticmethod(torch.expm1)
+    log1p = staticmethod(torch.log1p)
+    abs = staticmethod(torch.abs)
+    where = staticmethod(torch.where)
+    linear = staticmethod(functional.linear)
+
+    def maximum(self, x: Tensor, bound: float) -> Tensor:
+        return torch.clamp(x, min=bound)
+
+    def minimum(self, x: Tensor, bound: float) -> Tensor:
+        return torch.clamp(x, max=bound)
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return torch.clamp(x, low, high)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1)
+
+    def split(self, x: Tensor, count: int) -> Sequence[Tensor]:
+        return x.chunk(count, -1)
+
+    def concat(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts), -1)
+
+    def stack(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(parts))
+
+    def expand(self, x: Tensor, rows: int) -> Tensor:
+        return x.expand(rows, *x.shape)
+
+    def full(self, value: float, like: Tensor) -> Tensor:
+        return torch.full((), value, dtype=like.dtype, device=like.device)
+
+    def zeros(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
+
+    def valid(self, steps: int, lengths: Tensor, like: Tensor) -> Tensor:
+        return (torch.arange(steps, device=like.device)[:, None] < lengths[None, :])[:, :, None]
+
+    def scan(self, body: Any, carry: Any, xs: Any, reverse: bool) -> tuple[Any, Any]:
+        steps = xs[0].shape[0]
+        rows = [None if x is None else x.unbind(0) for x in xs]
+        outs: list[Any] = [None] * steps
+        for t in reversed(range(steps)) if reverse else range(steps):
+            carry, outs[t] = body(carry, tuple(None if row is None else row[t] for row in rows))
+        return carry, tuple(torch.stack(column) for column in zip(*outs, strict=True))
+
+    def is_tensor(self, x: Any) -> bool:
+        return isinstance(x, torch.Tensor)
+
+    def tensor_kind(self) -> str:
+        return "torch.Tensor"
+
+    def dtype(self, x: Tensor) -> str:
+        return str(x.dtype).removeprefix("torch.")
+
+    def lengths(self, lengths: Any, like: Tensor) -> tuple[Tensor, Any]:
+        if not isinstance(lengths, torch.Tensor):
+            known = whole_numbers(lengths)
+            return torch.as_tensor(known.astype(np.int64), device=like.device), known
+        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+            raise InputError(f"lengths is {lengths.dtype}, but must hold whole numbers. Use lengths.long().")
+        known = None if tracing() else lengths.detach().cpu().numpy()
+        return lengths.to(device=like.device, dtype=torch.int64), known
+
+    def key(self, key: Any, like: Tensor) -> tuple[Any, Any]:
+        if isinstance(key, int):
+            return split_key(key)
+        words = torch.as_tensor(key, device=like.device)
+        if tuple(words.shape) != (2,) or words.is_floating_point():
+            raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
+        words = words.to(torch.int64) & 0xFFFFFFFF
+        return words[0], words[1]
+
+
+def tracing() -> bool:
+    """Are values unknown here: inside torch.compile, torch.export or a torch.func transform?"""
+    # The functorch query is private, but it is the one that autograd.Function.apply itself makes.
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

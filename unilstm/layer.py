@@ -1,0 +1,67 @@
+"""What the layers of all backends share: the call, the step, and what a layer says of itself.
+
+A native layer (torch.nn.Module, paddle.nn.Layer, JAX pytree, NumPy) mixes this in and adds only what its framework is
+about: where parameters live, how a key is drawn, which paths there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import calls
+from .errors import InputError
+from .ops import Ops, Tensor
+from .paths import Explanation, Path, choose, explain
+from .run import LayerCall, check_step, forward
+from .spec import LSTMSpec
+
+
+class LayerMethods:
+    """Mixed into every backend's layer. `spec` and `path` are set by the layer."""
+
+    spec: LSTMSpec
+    path: str
+
+    def _ops(self) -> Ops:
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters by canonical name."""
+        raise NotImplementedError
+
+    def _paths(self) -> Sequence[Path]:
+        """The paths of this layer, fastest first, composed last."""
+        raise NotImplementedError
+
+    def _run(
+        self, x: Any, state: Any, lengths: Any, key: tuple[Any, Any] | None, cells: bool
+    ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
+        """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. See DESIGN contract 3 in docs/architecture.md."""
+        ops, spec, params, paths = self._ops(), self.spec, self._tensors(), self._paths()
+        call = calls.receive(ops, spec, ops.dtype(params["weight_ih_l0"]), x, state, lengths)
+
+        def run_layer(k: int, layer_call: LayerCall) -> Any:
+            return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)
+
+        y, (h_n, c_n), every_c = forward(ops, spec, params, call, run_layer, key=key, cells=cells)
+        y = calls.give_back(ops, spec, call, y)
+        finals = calls.give_back_state(ops, call, h_n), calls.give_back_state(ops, call, c_n)
+        return (y, finals) if every_c is None else (y, finals, calls.give_back(ops, spec, call, every_c))
+
+    def _run_step(self, x: Any, state: Any, key: tuple[Any, Any] | None) -> tuple[Any, tuple[Any, Any]]:
+        """One step of a stream: x [B, I] or [I], → h [B, P or H] or [P or H], state."""
+        check_step(self.spec)
+        ops = self._ops()
+        if not ops.is_tensor(x) or len(x.shape) not in (1, 2):
+            got = f"has shape {list(x.shape)}" if ops.is_tensor(x) else f"is a {type(x).__name__}"
+            raise InputError(f"x {got}, but step() takes one step: a {ops.tensor_kind()} [B, I], or [I] for one row.")
+        batched = len(x.shape) == 2
+        axis = 1 if batched and self.spec.batch_first else 0
+        shape = list(x.shape)
+        y, new_state = self._run(ops.reshape(x, [*shape[:axis], 1, *shape[axis:]]), state, None, key, False)[:2]
+        return ops.reshape(y, [*shape[:-1], y.shape[-1]]), new_state
+
+    def explain(self) -> Explanation:
+        """Which path runs each layer of a plain call (full lengths, evaluation), and why no faster one does."""
+        return explain(self._paths(), self.path, self.spec.num_layers)

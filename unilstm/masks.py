@@ -1,0 +1,84 @@
+"""Random bits from a counter: the same key gives the same bits on every backend, under jit too.
+
+Threefry-2x32 with 20 rounds (Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3): additions, rotations and
+exclusive ors of 32-bit words, no multiplication and no state, so that every framework can compute it exactly. It is
+written once, over the operators + & | ^ << >>; a backend only says what its 32-bit words live in (`ops.words`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from .errors import InputError
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+class Words(Protocol):
+    """Where a backend keeps 32-bit words: an unsigned 32-bit type, or a wider one that is masked after each addition."""
+
+    def counter(self, count: int) -> Any:
+        """The words 0, 1, … count - 1."""
+
+    def constant(self, value: int) -> Any:
+        """One word that the operators above accept beside a counter."""
+
+
+def threefry(words: Words, key: tuple[Any, Any], first: Any, second: Any) -> tuple[Any, Any]:
+    """Encrypt the counter (first, second) with the key; two random words for each."""
+    low = words.constant(0xFFFFFFFF)
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ words.constant(_PARITY))
+    a, b = (first + schedule[0]) & low, (second + schedule[1]) & low
+    for group in range(5):
+        for r in _ROTATIONS[group % 2]:
+            a = (a + b) & low
+            b = ((b << words.constant(r)) & low) | (b >> words.constant(32 - r))
+            b = a ^ b
+        a = (a + schedule[(group + 1) % 3]) & low
+        b = (b + schedule[(group + 2) % 3] + words.constant(group + 1)) & low
+    return a, b
+
+
+def split_key(key: int) -> tuple[int, int]:
+    """The two words of an integer key in [0, 2**64)."""
+    if isinstance(key, bool) or not 0 <= key < 2**64:
+        raise InputError(f"key={key!r} must be a whole number in [0, 2**64). Draw one with random.getrandbits(64).")
+    return key & 0xFFFFFFFF, key >> 32
+
+
+def keep_mask(ops: Any, key: tuple[Any, Any], stream: int, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
+    """A mask for inverted dropout: 0 with probability `dropped`, else 1 / (1 - dropped); in the dtype of `like`.
+
+    key: two words. stream: which of the masks of this key. shape: time-major; up to 2**32 elements.
+    The probability is rounded to a multiple of 2**-32.
+    """
+    words = ops.words
+    count = 1
+    for size in shape:
+        count = count * size
+    counter = words.counter(count)
+    bits, _ = threefry(words, key, counter, words.constant(stream))
+    kept = bits >= words.constant(min(round(dropped * 2**32), 2**32 - 1))
+    return ops.reshape(ops.where(kept, ops.full(1.0 / (1.0 - dropped), like), ops.full(0.0, like)), shape)
+
+
+class _NumpyWords:
+    def counter(self, count: int) -> Any:
+        return np.arange(count, dtype=np.uint64)
+
+    def constant(self, value: int) -> Any:
+        return np.uint64(value)
+
+
+NUMPY_WORDS = _NumpyWords()
+
+
+def uniform(seed: int, stream: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Float64 values in [0, 1) with 53 random bits each, for initial weights and test data."""
+    key = (np.uint64(split_key(seed)[0]), np.uint64(split_key(seed)[1]))
+    counter = NUMPY_WORDS.counter(int(np.prod(shape, dtype=np.int64)))
+    a, b = threefry(NUMPY_WORDS, key, counter, np.uint64(stream))
+    return np.asarray(((a >> np.uint64(5)) * np.float64(2**26) + (b >> np.uint64(6))) * 2.0**-53).reshape(shape)

@@ -1,0 +1,66 @@
+"""The named presets: a paper's LSTM as fields of a spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SpecError
+from .spec import LSTMSpec
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A paper's LSTM: the fields it sets, the fields it needs from the caller, and where it comes from."""
+
+    name: str
+    title: str
+    source: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+
+PRESETS: dict[str, Preset] = {
+    p.name: p
+    for p in (
+        Preset(
+            "vanilla",
+            "The LSTM of today's frameworks",
+            "Gers, Schmidhuber & Cummins 2000, Learning to Forget; without peepholes",
+        ),
+        Preset(
+            "peephole",
+            "Gates that see the cell",
+            "Gers & Schmidhuber 2000, Recurrent Nets that Time and Count; Greff et al. 2017, eqs. 1-6 (V)",
+            {"peephole": True},
+        ),
+        Preset(
+            "cifg",
+            "Coupled input and forget gate",
+            "Greff et al. 2017, LSTM: A Search Space Odyssey (CIFG): f = 1 - i, with peepholes as there",
+            {"coupled_gates": True, "peephole": True},
+        ),
+        Preset(
+            "projected",
+            "Recurrent projection layer",
+            "Sak, Senior & Beaufays 2014, Long Short-Term Memory RNN Architectures for Large Scale Acoustic Modeling",
+            {},
+            ("proj_size",),
+        ),
+    )
+}
+
+
+def preset(name: str, **fields: Any) -> LSTMSpec:
+    """The spec of a named preset; `fields` add the sizes and override what the preset sets.
+
+    >>> preset("peephole", input_size=16, hidden_size=32)
+    LSTMSpec(16, 32, peephole=True)
+    """
+    chosen = PRESETS.get(name)
+    if chosen is None:
+        raise SpecError(f"preset {name!r} is unknown. Choose one of: {', '.join(PRESETS)}.")
+    for need in chosen.needs:
+        if not fields.get(need):
+            raise SpecError(f"preset {name!r} needs {need}. Give {need}=.")
+    return LSTMSpec.from_dict({**chosen.fields, **fields})

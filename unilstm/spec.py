@@ -1,0 +1,298 @@
+"""LSTMSpec: what an LSTM computes, in no framework's terms. Frozen, validated, hashable, to and from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .activations import Activation, parse_activation
+from .errors import SpecError
+
+DIRECTIONS = ("forward", "reverse", "bidirectional", "alternating")
+MERGES = ("concat", "sum", "mul", "average")
+BIASES = ("double", "single", "none")
+
+# Fields of the design that later releases bring to life. Their inert value is accepted, any other is refused: a field
+# that is taken and ignored would be a wrong number found late.
+_NOT_YET: dict[str, Any] = {
+    "gates": ("input", "forget", "output"),
+    "num_blocks": 0,
+    "lanes": 1,
+    "lane_pooling": "sum",
+    "layer_norm": "none",
+    "layer_norm_eps": 1e-5,
+    "highway": False,
+    "residual": False,
+    "input_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "recurrent_dropout_kind": "state",
+    "weight_dropout": 0.0,
+    "zoneout_hidden": 0.0,
+    "zoneout_cell": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class LSTMSpec:
+    """One LSTM, any variant.
+
+    input_size, hidden_size: features of x, units of the cell (I, H).
+    num_layers: stacked layers (L).
+    direction: forward, reverse (right to left), bidirectional, or alternating (even layers forward, odd ones reverse).
+    merge: how a bidirectional layer joins its two outputs: concat (forward first), sum, mul, average.
+    batch_first: x is [B, T, I] if true, [T, B, I] if not.
+    bias: "double" (bias_ih and bias_hh, as torch; True means this), "single" (as Keras), "none" (False means this).
+    proj_size: P > 0 projects h = W_hr·(o * act(c)) down to P < H features (Sak et al. 2014); 0 is off.
+    coupled_gates: f = 1 - i (Greff et al. 2017, CIFG); there are no forget-gate parameters then.
+    peephole: diagonal connections from the old c to i and f and from the new c to o (Gers & Schmidhuber 2000).
+    gate_activation, cell_activation, output_activation: of i, f, o; of the candidate g; of c on its way to h.
+        A name, or (name, alpha, beta); the eleven of ONNX.
+    gate_clip: > 0 clips every pre-activation to ±gate_clip, peephole and bias included; 0 is off.
+    cell_clip: > 0 clips the new c to ±cell_clip before the output gate sees it; the stored c is the clipped one.
+    proj_clip: > 0 clips the projected h.
+    learned_state: h_0 and c_0 are parameters, used where a call gives no state.
+    dropout: probability of zeroing each input of every layer but the first, in training.
+
+    Raises SpecError for an impossible combination, naming the field, its value, the rule and the cure.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    direction: str = "forward"
+    merge: str = "concat"
+    batch_first: bool = True
+    bias: str | bool = "double"
+    proj_size: int = 0
+    coupled_gates: bool = False
+    peephole: bool = False
+    gate_activation: Any = "sigmoid"
+    cell_activation: Any = "tanh"
+    output_activation: Any = "tanh"
+    gate_clip: float = 0.0
+    cell_clip: float = 0.0
+    proj_clip: float = 0.0
+    learned_state: bool = False
+    dropout: float = 0.0
+    gates: tuple[str, ...] = ("input", "forget", "output")
+    num_blocks: int = 0
+    lanes: int = 1
+    lane_pooling: str = "sum"
+    layer_norm: str = "none"
+    layer_norm_eps: float = 1e-5
+    highway: bool = False
+    residual: bool = False
+    input_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    recurrent_dropout_kind: str = "state"
+    weight_dropout: float = 0.0
+    zoneout_hidden: float = 0.0
+    zoneout_cell: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, inert in _NOT_YET.items():
+            value = getattr(self, field)
+            value = tuple(value) if isinstance(value, list) else value
+            if value != inert or isinstance(value, bool) != isinstance(inert, bool):
+                raise SpecError(f"{field}={value!r} is not supported yet. Leave {field} out (it is {inert!r}).")
+            object.__setattr__(self, field, inert)
+        for field, check in _CHECKS.items():
+            object.__setattr__(self, field, check(field, getattr(self, field)))
+        _check_combinations(self)
+
+    # What follows from the fields.
+
+    @property
+    def num_directions(self) -> int:
+        return 2 if self.direction == "bidirectional" else 1
+
+    @property
+    def state_size(self) -> int:
+        """Features of h: P where there is a projection, else H."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of y: those of h, times the directions that are concatenated."""
+        return self.state_size * (self.num_directions if self.merge == "concat" else 1)
+
+    @property
+    def gate_names(self) -> str:
+        """The gates that have weights, in canonical order: "ifgo", or "igo" when f = 1 - i."""
+        return "igo" if self.coupled_gates else "ifgo"
+
+    @property
+    def peephole_names(self) -> str:
+        """The gates that have a peephole, in canonical order."""
+        if not self.peephole:
+            return ""
+        return "io" if self.coupled_gates else "ifo"
+
+    @property
+    def standard(self) -> bool:
+        """Whether the cell is the one that frameworks build in: σ, tanh, tanh, no clip, no peephole, no coupling."""
+        plain = (Activation("sigmoid"), Activation("tanh"), Activation("tanh"))
+        return (self.gate_activation, self.cell_activation, self.output_activation) == plain and not (
+            self.coupled_gates or self.peephole or self.gate_clip or self.cell_clip or self.proj_clip
+        )
+
+    def layer_input_size(self, layer: int) -> int:
+        return self.input_size if layer == 0 else self.output_size
+
+    def reversed_directions(self, layer: int) -> tuple[bool, ...]:
+        """For each direction of a layer, in the order of the states: does it run right to left?"""
+        if self.direction == "bidirectional":
+            return (False, True)
+        return (self.direction == "reverse" or (self.direction == "alternating" and layer % 2 == 1),)
+
+    def replace(self, **changes: Any) -> LSTMSpec:
+        """The same spec with some fields changed, validated again."""
+        return dataclasses.replace(self, **_known(changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sizes and every field that differs from its default, as plain JSON values."""
+        out: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            value = value.to_json() if isinstance(value, Activation) else value
+            if field.default is dataclasses.MISSING or value != field.default:
+                out[field.name] = value
+        return out
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> LSTMSpec:
+        if not isinstance(fields, Mapping):
+            raise SpecError(f"a spec must be a JSON object of fields, not {type(fields).__name__}.")
+        missing = [name for name in ("input_size", "hidden_size") if name not in fields]
+        if missing:
+            raise SpecError(f"the spec lacks {' and '.join(missing)}. Every spec states its sizes.")
+        return cls(**_known(fields))
+
+    @classmethod
+    def from_json(cls, text: str) -> LSTMSpec:
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as problem:
+            raise SpecError(f"the spec is not JSON: {problem}.") from None
+        return cls.from_dict(fields)
+
+    def __repr__(self) -> str:
+        fields = self.to_dict()
+        sizes = f"{fields.pop('input_size')}, {fields.pop('hidden_size')}"
+        return f"LSTMSpec({', '.join([sizes, *(f'{k}={v!r}' for k, v in fields.items())])})"
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+    names = [f.name for f in dataclasses.fields(LSTMSpec)]
+    for name in fields:
+        if name not in names:
+            raise SpecError(f"{name!r} is not a field of LSTMSpec. The fields are: {', '.join(names)}.")
+    return dict(fields)
+
+
+# One check a field: returns the normalised value or raises.
+
+
+def _size(field: str, value: Any) -> int:
+    rule = f"{field}={value!r} must be a whole number of at least 1. Give the number of features, units or layers."
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise SpecError(rule) from None
+    if isinstance(value, bool) or not 1 <= number < 2**31:
+        raise SpecError(rule)
+    return number
+
+
+def _optional_size(field: str, value: Any) -> int:
+    return 0 if value is None or (value == 0 and not isinstance(value, bool)) else _size(field, value)
+
+
+def _flag(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"{field}={value!r} must be True or False.")
+    return value
+
+
+def _choice(*options: str) -> Any:
+    def check(field: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in options:
+            raise SpecError(f"{field}={value!r} is unknown. Choose one of: {', '.join(options)}.")
+        return value
+
+    return check
+
+
+def _bias(field: str, value: Any) -> str:
+    return _choice(*BIASES)(field, {True: "double", False: "none"}[value] if isinstance(value, bool) else value)
+
+
+def _clip(field: str, value: Any) -> float:
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 <= value < math.inf):
+        raise SpecError(f"{field}={value!r} must be a finite bound above 0, or 0 for no clipping.")
+    return float(value)
+
+
+def _probability(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 <= value < 1):
+        raise SpecError(f"{field}={value!r} must be a probability in [0, 1). Give the share of values to drop.")
+    return float(value)
+
+
+def _activation(field: str, value: Any) -> Activation:
+    return parse_activation(value, field)
+
+
+_CHECKS: dict[str, Any] = {
+    "input_size": _size,
+    "hidden_size": _size,
+    "num_layers": _size,
+    "direction": _choice(*DIRECTIONS),
+    "merge": _choice(*MERGES),
+    "batch_first": _flag,
+    "bias": _bias,
+    "proj_size": _optional_size,
+    "coupled_gates": _flag,
+    "peephole": _flag,
+    "gate_activation": _activation,
+    "cell_activation": _activation,
+    "output_activation": _activation,
+    "gate_clip": _clip,
+    "cell_clip": _clip,
+    "proj_clip": _clip,
+    "learned_state": _flag,
+    "dropout": _probability,
+}
+
+
+def _check_combinations(spec: LSTMSpec) -> None:
+    if spec.proj_size >= spec.hidden_size:
+        raise SpecError(
+            f"proj_size={spec.proj_size} must be smaller than hidden_size={spec.hidden_size}. "
+            "Omit proj_size for an unprojected LSTM."
+        )
+    if spec.proj_clip and not spec.proj_size:
+        raise SpecError(f"proj_clip={spec.proj_clip} needs a projection. Set proj_size, or omit proj_clip.")
+    if spec.merge != "concat" and spec.direction != "bidirectional":
+        raise SpecError(
+            f"merge={spec.merge!r} joins two directions, but direction={spec.direction!r} has one. "
+            "Use direction='bidirectional', or omit merge."
+        )
+    if spec.direction == "alternating" and spec.num_layers == 1:
+        raise SpecError(
+            "direction='alternating' needs at least 2 layers to alternate. Use direction='forward', or more layers."
+        )
+    if spec.dropout and spec.num_layers == 1:
+        raise SpecError(
+            f"dropout={spec.dropout} acts between layers, but num_layers=1. Omit dropout, or use more layers."
+        )
