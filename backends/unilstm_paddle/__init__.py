@@ -1,0 +1,1 @@
+"""The PaddlePaddle backend of unilstm."""

@@ -1,0 +1,125 @@
+"""The LSTM as a paddle.nn.Layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from unilstm.errors import InputError
+from unilstm.layer import LayerMethods
+from unilstm.parameters import Parameter, layer_parameters, parameters
+from unilstm.paths import Path, check_path
+from unilstm.spec import LSTMSpec
+from unilstm.weights import Weights
+
+from .native import paths
+from .ops import OPS, PaddleOps
+
+
+class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
+    """An LSTM whose state_dict, for a standard spec, is that of paddle.nn.LSTM, alias names included.
+
+    y, (h_n, c_n) = lstm(x, state, lengths=…).
+    In training mode dropout draws its key from Paddle's generator, or takes key=.
+    """
+
+    def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
+        super().__init__()
+        self.spec, self.path = weights.spec, path
+        for k in range(self.spec.num_layers):
+            layer = self.add_sublayer(str(k), paddle.nn.Layer())
+            for d in range(self.spec.num_directions):
+                cell = layer.add_sublayer(_cell_name(self.spec, d), paddle.nn.Layer())
+                for p in layer_parameters(self.spec, k, d):
+                    parameter = _create(cell, weights[p.name].T if _transposed(p) else weights[p.name])
+                    cell.add_parameter(_role(p), parameter)
+                    self.add_parameter(_alias(p), parameter)
+        if device is not None:
+            self.to(device=device)
+        check_path(path, self._paths())
+
+    def forward(
+        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+    ) -> Any:
+        """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
+        return self._run(x, state, lengths, self._key(key, x), return_cell_sequence)
+
+    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+        """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
+        return self._run_step(x, state, self._key(key, x))
+
+    def weights(self) -> Weights:
+        return Weights(self.spec, {name: value.numpy() for name, value in self._tensors().items()})
+
+    def set_state_dict(self, state_dict: Any, use_structured_name: bool = True) -> tuple[list[str], list[str]]:
+        """Load a state_dict under the cells' names, the alias names or both; returns (missing, unexpected) keys.
+
+        Where both are there the cells' win: the aliases of paddle.nn.LSTM itself point at the wrong tensors with a
+        projection or with one bias off.
+        """
+        if not use_structured_name:
+            return super().set_state_dict(state_dict, use_structured_name)  # type: ignore[no-any-return]
+        given, found = dict(state_dict), {}
+        for p in parameters(self.spec).values():
+            names = f"{p.layer}.{_cell_name(self.spec, p.direction)}.{_role(p)}", _alias(p)
+            value = next((given[name] for name in names if name in given), None)
+            for name in names:
+                given.pop(name, None)
+                if value is not None:
+                    found[name] = value
+        missing, unexpected = super().set_state_dict(found)
+        return missing, [*unexpected, *given]
+
+    set_dict = load_dict = set_state_dict  # paddle.nn.Layer's own aliases
+
+    def own_parameter(self, name: str) -> tuple[Any, bool]:
+        """The paddle parameter behind a canonical name, and whether it is stored transposed (weight_ho is)."""
+        p = parameters(self.spec)[name]
+        return getattr(self, _alias(p)), _transposed(p)
+
+    def extra_repr(self) -> str:
+        return f"{self.spec!r}, path={self.path!r}"
+
+    def _key(self, key: Any, x: Any) -> Any:
+        """The key of this call's masks, or None where there are none."""
+        if not self.training and key is not None:
+            raise InputError("key= was given in evaluation mode, where nothing is dropped. Call .train(), or omit key.")
+        if not self.training or not self.spec.dropout:
+            return None
+        if key is None:
+            key = paddle.randint(0, 2**31 - 1, [2], dtype="int64")
+        return OPS.key(key, x)
+
+    def _ops(self) -> PaddleOps:
+        return OPS
+
+    def _tensors(self) -> dict[str, Any]:
+        own = {name: self.own_parameter(name) for name in parameters(self.spec)}
+        return {name: value.t() if transposed else value for name, (value, transposed) in own.items()}
+
+    def _paths(self) -> Sequence[Path]:
+        return paths(self.spec)
+
+
+def _cell_name(spec: LSTMSpec, direction: int) -> str:
+    return "cell" if spec.num_directions == 1 else ("cell_fw", "cell_bw")[direction]
+
+
+def _transposed(p: Parameter) -> bool:
+    return p.role == "weight_hr"
+
+
+def _role(p: Parameter) -> str:
+    """Paddle's name of a parameter within its cell."""
+    return "weight_ho" if p.role == "weight_hr" else p.role
+
+
+def _alias(p: Parameter) -> str:
+    return p.name.replace("weight_hr", "weight_ho")
+
+
+def _create(cell: Any, array: Any) -> Any:
+    initial = paddle.nn.initializer.Assign(np.ascontiguousarray(array))
+    return cell.create_parameter(list(array.shape), dtype=str(array.dtype), default_initializer=initial)
