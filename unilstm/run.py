@@ -51,6 +51,7 @@ class DirectionResult:
 
 
 RunLayer = Callable[[int, LayerCall], list[DirectionResult]]
+ScanDirection = Callable[..., DirectionResult]  # the arguments of scan_direction
 
 
 def forward(
@@ -103,10 +104,16 @@ def merge(ops: Ops, spec: LSTMSpec, outputs: list[Tensor]) -> Tensor:
     return ahead + back if spec.merge == "sum" else (ahead + back) * 0.5
 
 
-def composed(ops: Ops, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    """The equations over ops.scan: any spec, any device, every derivative."""
+def composed(
+    ops: Ops, spec: LSTMSpec, layer: int, call: LayerCall, scan: ScanDirection | None = None
+) -> list[DirectionResult]:
+    """The equations over ops.scan: any spec, any device, every derivative.
+
+    scan: a backend's own way to run one direction, equal to scan_direction and as general.
+    """
+    scan = scan or scan_direction
     directions = zip(spec.reversed_directions(layer), call.states, call.p, strict=True)
-    return [scan_direction(ops, spec, call, reverse, state, p) for reverse, state, p in directions]
+    return [scan(ops, spec, call, reverse, state, p) for reverse, state, p in directions]
 
 
 def scan_direction(
@@ -123,7 +130,10 @@ def scan_direction(
         outs = (ops.where(valid, h, zero),) + ((ops.where(valid, c, zero),) if call.cells else ())
         return (ops.where(valid, h, state[0]), ops.where(valid, c, state[1])), outs
 
-    (h, c), outs = ops.scan(body, state, (call.x, call.valid(ops)), reverse)
+    valid = call.valid(ops)
+    # Padding may hold anything, NaN too: it must not reach the gradient through the branch that `where` drops.
+    x = call.x if valid is None else ops.where(valid, call.x, ops.full(0.0, call.x))
+    (h, c), outs = ops.scan(body, state, (x, valid), reverse)
     return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
 
 

@@ -7,7 +7,8 @@ from unilstm.run import composed
 from unilstm.spec import LSTMSpec
 
 from .ops import OPS
+from .scan import scan
 
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
-    return (Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call)),)
+    return (Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan)),)

@@ -12,6 +12,7 @@ from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
 from .ops import TorchOps, tracing
+from .scan import scan
 
 Tensor = torch.Tensor
 # MPS and ROCm have computed wrong LSTMs for releases on end (pytorch#190056, #177834); ROCm also calls itself "cuda".
@@ -22,7 +23,7 @@ def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
     ops = TorchOps(device)
     return (
         Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
-        Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call)),
+        Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call, scan)),
     )
 
 
