@@ -35,9 +35,7 @@ _KINDS: dict[str, _Kind] = {
     "scaled_tanh": _Kind(lambda ops, x, a, b: a * ops.tanh(b * x), None, None, ("alpha", "beta")),
     "hard_sigmoid": _Kind(lambda ops, x, a, b: ops.clip(a * x + b, 0.0, 1.0), None, None, ("alpha", "beta")),
     # The argument of exp is capped at 0 so that the branch `where` drops cannot overflow and poison the gradient.
-    "elu": _Kind(
-        lambda ops, x, a, b: ops.where(x >= 0, x, a * ops.expm1(ops.minimum(x, 0.0))), 1.0, None, ("alpha",)
-    ),
+    "elu": _Kind(lambda ops, x, a, b: ops.where(x >= 0, x, a * ops.expm1(ops.minimum(x, 0.0))), 1.0, None, ("alpha",)),
     "softsign": _Kind(lambda ops, x, a, b: x / (1.0 + ops.abs(x))),
     "softplus": _Kind(lambda ops, x, a, b: ops.maximum(x, 0.0) + ops.log1p(ops.exp(-ops.abs(x)))),
 }

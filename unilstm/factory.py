@@ -66,7 +66,7 @@ def port(layer: Any, to: str, *, dtype: str | None = None, device: Any = None, p
 
 
 def weights_of(layer: Any) -> Weights:
-    """The weights of a unilstm layer or a framework's own LSTM. Asks only backends whose framework is already imported."""
+    """The weights of a unilstm layer or a framework's own LSTM. Asks only backends whose framework is imported."""
     if isinstance(layer, Weights):
         return layer
     own = getattr(layer, "weights", None)

@@ -37,7 +37,7 @@ class LayerMethods:
     def _run(
         self, x: Any, state: Any, lengths: Any, key: tuple[Any, Any] | None, cells: bool
     ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
-        """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. See DESIGN contract 3 in docs/architecture.md."""
+        """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. The rules are in docs/architecture.md."""
         ops, spec, params, paths = self._ops(), self.spec, self._tensors(), self._paths()
         call = calls.receive(ops, spec, ops.dtype(params["weight_ih_l0"]), x, state, lengths)
 

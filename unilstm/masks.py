@@ -18,7 +18,7 @@ _PARITY = 0x1BD11BDA
 
 
 class Words(Protocol):
-    """Where a backend keeps 32-bit words: an unsigned 32-bit type, or a wider one that is masked after each addition."""
+    """Where a backend keeps 32-bit words: an unsigned 32-bit type, or a wider one, masked after each addition."""
 
     def counter(self, count: int) -> Any:
         """The words 0, 1, … count - 1."""

@@ -45,7 +45,9 @@ def check_path(wanted: str, paths: Sequence[Path]) -> None:
         raise PathError(f"path={wanted!r} is unknown. Choose one of: {', '.join(PATHS)}.")
     have = [p.name for p in paths]
     if wanted != "auto" and wanted not in have:
-        raise PathError(f"path={wanted!r} does not exist on this backend, which has: {', '.join(have)}. Use path='auto'.")
+        raise PathError(
+            f"path={wanted!r} does not exist on this backend, which has: {', '.join(have)}. Use path='auto'."
+        )
 
 
 def choose(paths: Sequence[Path], wanted: str, layer: int, call: LayerCall | None) -> tuple[Path, Decision]:

@@ -77,7 +77,7 @@ def get(name: str) -> Backend:
         broken = _version(backend.distribution) is not None
         state = f"fails to import ({problem})" if broken else "is not installed"
         raise BackendUnavailable(
-            f"Backend {name!r} is registered but {backend.distribution} {state}. Run: pip install \"{install}\"."
+            f'Backend {name!r} is registered but {backend.distribution} {state}. Run: pip install "{install}".'
         ) from problem
     return backend
 

@@ -71,16 +71,16 @@ def forward(
     """
     states = calls.initial_state(ops, spec, params, call)
     count = spec.num_directions
-    x, finals, scratch = call.x, [], {}
+    x: Tensor = call.x
+    finals: list[DirectionResult] = []
+    scratch: dict[str, Tensor] = {}
     results: list[DirectionResult] = []
     for k in range(spec.num_layers):
         if k and spec.dropout and key is not None:
             x = x * keep_mask(ops, key, k, tuple(x.shape), spec.dropout, x)
         wanted = cells and k == spec.num_layers - 1
         p = [roles(spec, params, k, d) for d in range(count)]
-        layer = LayerCall(
-            x, states[k * count : (k + 1) * count], p, call.lengths, call.known_lengths, wanted, scratch
-        )
+        layer = LayerCall(x, states[k * count : (k + 1) * count], p, call.lengths, call.known_lengths, wanted, scratch)
         results = run_layer(k, layer)
         finals += results
         x = merge(ops, spec, [r.y for r in results])
@@ -119,7 +119,7 @@ def composed(
 def scan_direction(
     ops: Ops, spec: LSTMSpec, call: LayerCall, reverse: bool, state: tuple[Tensor, Tensor], p: dict[str, Tensor]
 ) -> DirectionResult:
-    """One direction. A row's state holds past its length, so a reverse scan starts, in effect, at its last valid step."""
+    """One direction. A row's state holds past its length, so a reverse scan starts, in effect, at its last step."""
 
     def body(state: Any, step: Any) -> tuple[Any, Any]:
         x, valid = step

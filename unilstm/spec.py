@@ -226,13 +226,14 @@ def _choice(*options: str) -> Any:
     def check(field: str, value: Any) -> str:
         if not isinstance(value, str) or value not in options:
             raise SpecError(f"{field}={value!r} is unknown. Choose one of: {', '.join(options)}.")
-        return value
+        return str(value)
 
     return check
 
 
 def _bias(field: str, value: Any) -> str:
-    return _choice(*BIASES)(field, {True: "double", False: "none"}[value] if isinstance(value, bool) else value)
+    chosen = {True: "double", False: "none"}[value] if isinstance(value, bool) else value
+    return str(_choice(*BIASES)(field, chosen))
 
 
 def _clip(field: str, value: Any) -> float:

@@ -67,7 +67,7 @@ class Weights(Mapping[str, Array]):
         return cls(spec, {name: v.astype(dtype) for name, v in initial_values(spec, seed, init).items()})
 
     @classmethod
-    def from_layout(cls, layout: str, mapping: Mapping[str, Any], *, prefix: str = "", **config: Any) -> Weights:
+    def from_layout(cls, layout: str, mapping: Mapping[str, Any], /, *, prefix: str = "", **config: Any) -> Weights:
         """Read another system's arrays.
 
         layout: its name (unilstm.layouts.names()). mapping: arrays under that system's names; only those under

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+
 from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path

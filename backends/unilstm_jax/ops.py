@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import split_key
@@ -64,7 +65,8 @@ class JaxOps:
         return jnp.asarray(value, dtype=like.dtype)
 
     def zeros(self, shape: Sequence[int], like: Array) -> Array:
-        return jnp.zeros(tuple(shape), like.dtype)
+        # zeros_like, because inside shard_map a value's type says over which mesh axes it varies: a carry must keep it.
+        return jnp.zeros_like(like, shape=tuple(shape))
 
     def valid(self, steps: int, lengths: Array, like: Array) -> Array:
         return (jnp.arange(steps)[:, None] < lengths[None, :])[:, :, None]

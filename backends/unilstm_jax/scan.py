@@ -1,10 +1,10 @@
 """The composed scan with a derivative rule of its own, for cells whose gates are elementwise over units.
 
 Differentiating lax.scan accumulates each weight's gradient by one small GEMM a step. The rule here is a *forward* one
-(jax.custom_jvp): the derivatives of the gates are numbers a unit, worked out for all steps at once; what the tangents of
-the weights add to the pre-activations is one GEMM over all steps; only a linear scan remains. Transposed by JAX, that
-GEMM becomes the one GEMM of the weight gradient. Because the rule is forward and made of ordinary operations, jvp, vmap
-and higher derivatives work as ever, which a custom_vjp would have lost.
+(jax.custom_jvp): the derivatives of the gates are numbers a unit, worked out for all steps at once; what the tangents
+of the weights add to the pre-activations is one GEMM over all steps; only a linear scan remains. Transposed by JAX,
+that GEMM becomes the one GEMM of the weight gradient. Because the rule is forward and made of ordinary operations, jvp,
+vmap and higher derivatives work as ever, which a custom_vjp would have lost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
 from unilstm.cells import lstm
 from unilstm.run import DirectionResult, LayerCall
 from unilstm.spec import LSTMSpec

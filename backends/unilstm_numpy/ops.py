@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import NUMPY_WORDS, split_key

@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 import numpy as np
+
 from unilstm.hookspecs import hookimpl
 from unilstm.weights import Weights
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import paddle
+
+import unilstm.run
 from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.parameters import Parameter, layer_parameters, parameters
@@ -14,8 +16,13 @@ from unilstm.paths import Path, check_path
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
+from . import native
 from .native import paths
 from .ops import OPS, PaddleOps
+
+# to_static rewrites the source of what a layer calls, in case it branches on tensors. Nothing here does (that is the
+# rule for ops.py), and the rewriting does not know all of Python: zip(strict=True) is beyond it.
+paddle.jit.ignore_module([unilstm.run, unilstm.layer, unilstm.paths, unilstm.calls, unilstm.masks, native])
 
 
 class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]

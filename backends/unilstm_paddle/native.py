@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 from paddle import _C_ops
+
 from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
@@ -49,7 +50,9 @@ def _ragged(call: LayerCall) -> bool:
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer through the operator. A right-to-left layer runs over its reversed input."""
     (alone,) = spec.reversed_directions(layer) if spec.num_directions == 1 else (False,)
-    x = reverse(call.x, call.lengths) if alone else call.x
+    valid = call.valid(OPS)  # the operator masks by multiplying, which would let a NaN in the padding through
+    x = call.x if valid is None else paddle.where(valid, call.x, OPS.full(0.0, call.x))
+    x = reverse(x, call.lengths) if alone else x
     states = [paddle.stack([state[i] for state in call.states]) for i in range(2)]
     weights = [p[role] for p in call.p for role in ("weight_ih", "weight_hh")]
     biases = [b for p in call.p for b in _biases(spec, p)]
@@ -97,7 +100,9 @@ def recognise(module: Any) -> Weights | None:
     """The weights of a paddle.nn.LSTM."""
     if not isinstance(module, paddle.nn.LSTM):
         return None
-    config: dict[str, Any] = {"time_major": module.time_major, "dropout": module.dropout}
+    # Paddle takes dropout= with one layer, where it acts on nothing; the spec does not.
+    dropout = module.dropout if module.num_layers > 1 else 0.0
+    config: dict[str, Any] = {"time_major": module.time_major, "dropout": dropout}
     # The alias names of paddle.nn.LSTM point at the wrong tensors with a projection or one bias off; its cells do not.
     state = {name: value.numpy() for name, value in module.state_dict().items() if ".cell" in name}
     return Weights.from_layout("paddle", state, **config)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 from paddle.nn import functional
+
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import split_key
@@ -105,7 +106,7 @@ class PaddleOps:
         if isinstance(key, int):
             low, high = split_key(key)
             return self.words.constant(low), self.words.constant(high)
-        words = paddle.to_tensor(key)
+        words = key if self.is_tensor(key) else paddle.to_tensor(key)
         if list(words.shape) != [2] or words.is_floating_point():
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         words = words.astype("int64") & self.words.constant(0xFFFFFFFF)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
 from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
 from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
@@ -23,7 +25,7 @@ def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
     ops = TorchOps(device)
     return (
         Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
-        Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call, scan)),
+        Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call)),
     )
 
 
@@ -39,6 +41,8 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
         return "torch.nn.LSTM does not return c of every step"
     if torch._C._are_functorch_transforms_active():
         return "inside a torch.func transform"
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return "torch.compile fails on torch's own LSTM (inductor and mkldnn_rnn_layer, seen in torch 2.13)"
     if call.lengths is not None and tracing():
         return "packing needs the values of lengths, which are not known while tracing"
     return None
@@ -53,18 +57,37 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
     if call.known_lengths is None:
         y, h, c = _lstm(x, None, (h_0, c_0), weights, spec)
     else:
-        # A packed sequence cannot hold an empty row: it runs one step of it and takes that back.
+        # A packed sequence cannot hold an empty row: it runs one step of zeros for it and takes that back.
+        empty = not call.known_lengths.all()
+        x = torch.where(_some(call), x, 0.0) if empty else x
         packed = pack_padded_sequence(x, call.known_lengths.clip(1), enforce_sorted=False)
         hx = h_0.index_select(1, packed.sorted_indices), c_0.index_select(1, packed.sorted_indices)
         data, h, c = _lstm(packed.data, packed.batch_sizes, hx, weights, spec)
         y, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
         h, c = (s.index_select(1, packed.unsorted_indices) for s in (h, c))
-        if not call.known_lengths.all():
-            some = (call.lengths > 0)[None, :, None]
-            y, h, c = y * some, torch.where(some, h, h_0), torch.where(some, c, c_0)
+        if empty:
+            y, h, c = (torch.where(_some(call), a, b) for a, b in ((y, torch.zeros_like(y)), (h, h_0), (c, c_0)))
     y = reverse(y, call.lengths) if alone else y
     parts = y.chunk(len(call.states), -1)
     return [DirectionResult(part, h[d], c[d]) for d, part in enumerate(parts)]
+
+
+def run_composed(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
+    """The equations. Under autocast all of it in the lower precision, as torch's own LSTM is, not some operations."""
+    kind = call.x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return composed(ops, spec, layer, call, scan)
+    dtype = torch.get_autocast_dtype(kind)
+    states = [(h.to(dtype), c.to(dtype)) for h, c in call.states]
+    p = [{role: value.to(dtype) for role, value in arrays.items()} for arrays in call.p]
+    with torch.autocast(kind, enabled=False):
+        return composed(ops, spec, layer, replace(call, x=call.x.to(dtype), states=states, p=p), scan)
+
+
+def _some(call: LayerCall) -> Tensor:
+    """[1, B, 1]: has the row any step?"""
+    assert call.lengths is not None
+    return (call.lengths > 0)[None, :, None]
 
 
 def _flat(spec: LSTMSpec, p: dict[str, Tensor], like: Tensor) -> list[Tensor]:
@@ -96,7 +119,9 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 def recognise(module: Any) -> Weights | None:
     """The weights of a torch.nn.LSTM or LSTMCell."""
     if isinstance(module, torch.nn.LSTM):
-        config: dict[str, Any] = {"batch_first": module.batch_first, "dropout": module.dropout}
+        # torch takes dropout= with one layer, where it acts on nothing; the spec does not.
+        dropout = module.dropout if module.num_layers > 1 else 0.0
+        config: dict[str, Any] = {"batch_first": module.batch_first, "dropout": dropout}
     elif isinstance(module, torch.nn.LSTMCell):
         config = {}
     else:

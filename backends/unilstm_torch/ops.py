@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import split_key

@@ -1,9 +1,9 @@
 """The composed scan with a backward of its own, for cells whose gates are elementwise over units.
 
-Autograd over the plain loop (unilstm.run.scan_direction) records some twenty nodes a step and one small GEMM a step for
-each weight. Here the loop runs without a graph; going back, the derivatives of the gates are numbers a unit, worked out
-for all steps at once by differentiating the very same `gates`, a step is two multiply-adds and one GEMM, and each weight
-gradient is a single GEMM at the end. No derivative is written by hand, so every spec is served.
+Autograd over the plain loop (unilstm.run.scan_direction) records some twenty nodes a step and one small GEMM a step
+for each weight. Here the loop runs without a graph; going back, the derivatives of the gates are numbers a unit, worked
+out for a block of steps at once by differentiating the very same `gates`, a step is two multiply-adds and one GEMM, and
+each weight gradient is a single GEMM at the end. No derivative is written by hand, so every spec is served.
 
 Higher derivatives differentiate the plain loop instead: `backward` knows when it is asked for them, because autograd
 then calls it with gradients enabled. Forward mode, torch.func and tracing never come here (`serves`).
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+
 from unilstm.cells import lstm
 from unilstm.run import DirectionResult, LayerCall, scan_direction
 from unilstm.spec import LSTMSpec
@@ -43,7 +44,7 @@ def scan(
 
 def serves(tensors: list[Tensor]) -> bool:
     """Whether a plain reverse-mode gradient is wanted, or none."""
-    if tracing() or torch.is_autocast_enabled(tensors[0].device.type):
+    if tracing():
         return False
     return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors)
 
@@ -115,9 +116,8 @@ def _through_the_loop(ctx: Any, gx: Tensor, h: Tensor, c: Tensor, weights: Any, 
         pairs = [(o, g) for o, g in zip((y, h_n, c_n, c_all), grads, strict=True) if o is not None and g is not None]
         inputs = (gx, h, c, None, *weights)
         wanted = [t for t, need in zip(inputs, ctx.needs_input_grad[1:], strict=True) if need]
-        found = iter(
-            torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
-        )
+        outputs, cotangents = [o for o, _ in pairs], [g for _, g in pairs]
+        found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if need else None for need in ctx.needs_input_grad[1:]]
 
 

@@ -19,7 +19,6 @@ The step is written as its three parts because a backend may treat them apart: `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..ops import Ops, Tensor
 from ..spec import LSTMSpec
@@ -44,7 +43,7 @@ def inputs(ops: Ops, p: Parameters, x: Tensor) -> Tensor:
 
 
 def gates(ops: Ops, spec: LSTMSpec, peepholes: Tensor | None, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """From pre-activations [..., G·H] and the old c [..., H] to (o * ψ(c), c), each [..., H]. Elementwise over units."""
+    """Pre-activations [..., G·H] and the old c [..., H] → (o * ψ(c), c), each [..., H]. Elementwise over units."""
     part = dict(zip(spec.gate_names, ops.split(z, len(spec.gate_names)), strict=True))
     peep = {}
     if peepholes is not None:

@@ -1,0 +1,179 @@
+"""Cases for the layout tables: golden files of other systems, and small ones written by hand."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import unilstm
+from unilstm import layouts
+from unilstm.layouts import Layout, engine
+
+Array = np.ndarray[Any, np.dtype[Any]]
+GOLDEN = importlib.resources.files("unilstm_conformance") / "golden"
+FOLDERS = {
+    "torch": "torch",
+    "paddle": "paddle",
+    "keras": "keras",
+    "flax_linen": "flax",
+    "flax_nnx": "nnx",
+    "equinox": "equinox",
+    "haiku": "haiku",
+    "onnx": "onnx",
+    "jax_cudnn": "jax-cudnn",
+}
+CASES = [
+    f"{folder}/{file.name[:-4]}"
+    for folder in FOLDERS
+    for file in sorted((GOLDEN / folder).iterdir(), key=lambda f: f.name)
+    if file.name.endswith(".npz") and file.name != "model.npz"  # a whole model: see the last tests
+]
+
+
+@dataclass
+class Golden:
+    config: dict[str, Any]
+    weights: dict[str, Array]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+def golden(case: str) -> Golden:
+    with (GOLDEN / f"{case}.npz").open("rb") as file, np.load(file, allow_pickle=False) as npz:
+        config = json.loads(str(npz["meta"]))["config"]
+        kinds = ({k[len(p) :]: npz[k] for k in npz.files if k.startswith(p)} for p in ("w/", "in/", "out/"))
+        return Golden(config, *kinds)
+
+
+def bound(case: str) -> float:
+    """Of the absolute error. onnxruntime ran in float32; Keras's σ and tanh had float32's accuracy, in float64 too."""
+    if case.startswith("onnx/"):
+        return 2e-5
+    return 2**-22 if case.startswith("keras/") and case != "keras/activations" else 1e-10
+
+
+def error(case: str, layout: Layout) -> float:
+    """The largest error of y, h_n and c_n of a golden case, read by a layout."""
+    g = golden(case)
+    weights = engine.read(layout, g.weights, "", g.config)
+    i, y = g.inputs, g.outputs["y"]
+    lengths = i["mask"].sum(axis=1) if "mask" in i else i.get("lengths")
+    state = (i["h_0"], i["c_0"]) if "h_0" in i else None
+    if case.startswith("onnx/"):  # [T, D, B, H]
+        y = np.concatenate(list(np.moveaxis(y, 1, 0)), axis=-1)
+    if g.config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
+        y = y[:, ::-1]
+    ours, (h_n, c_n) = unilstm.LSTM(weights, backend="numpy")(i["x"], state, lengths=lengths)
+    if "mask" in i:  # Keras repeats the last output where the mask ends a row, unilstm gives 0: compare up to there
+        ours, y = ours[i["mask"]], y[i["mask"]]
+    pairs = ((ours, y), (h_n, g.outputs["h_n"]), (c_n, g.outputs["c_n"]))
+    if any(a.shape != b.shape for a, b in pairs):
+        return float("inf")
+    return float(max(np.abs(a - b).max() for a, b in pairs))
+
+
+def layout_of(case: str) -> Layout:
+    return layouts.get(FOLDERS[case.split("/")[0]])
+
+
+# By hand. One unit (two where said), input_size=2: numbers say which gate and which array they are of.
+
+CANONICAL: dict[str, Any] = {
+    "weight_ih_l0": [[1, 2], [3, 4], [5, 6], [7, 8]],
+    "weight_hh_l0": [[11], [12], [13], [14]],
+    "bias_ih_l0": [21, 22, 23, 24],
+    "bias_hh_l0": [31, 32, 33, 34],
+    "bias_l0": [21, 22, 23, 24],
+    "weight_ch_l0": [41, 42, 43],
+}
+KERNELS: dict[str, Any] = {"kernel": [[1, 3, 5, 7], [2, 4, 6, 8]], "recurrent": [[11, 12, 13, 14]]}
+SPLIT: dict[str, Any] = {
+    **{f"i{g}/kernel": [[a], [b]] for g, (a, b) in zip("ifgo", CANONICAL["weight_ih_l0"], strict=True)},
+    **{f"h{g}/kernel": [[a]] for g, (a,) in zip("ifgo", CANONICAL["weight_hh_l0"], strict=True)},
+    **{f"h{g}/bias": [a] for g, a in zip("ifgo", CANONICAL["bias_l0"], strict=True)},
+}
+FOUR: dict[str, Any] = {role: CANONICAL[f"{role}_l0"] for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+SIZES = {"input_size": 2, "hidden_size": 1, "num_layers": 1, "bidirectional": False}
+LITERAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "torch-LSTM": ("torch", {f"{role}_l0": a for role, a in FOUR.items()}, {}),
+    "torch-LSTMCell": ("torch", FOUR, {}),
+    "paddle-cells": ("paddle", {f"0.cell.{role}": a for role, a in FOUR.items()}, {}),
+    "paddle-aliases": ("paddle", {f"{role}_l0": a for role, a in FOUR.items()}, {}),
+    "keras": (
+        "keras",
+        {"kernel": KERNELS["kernel"], "recurrent_kernel": KERNELS["recurrent"], "bias": CANONICAL["bias_l0"]},
+        {},
+    ),
+    "flax": ("flax", SPLIT, {}),
+    "nnx-LSTMCell": ("nnx", {k.replace("if/", "if_/"): a for k, a in SPLIT.items()}, {"cell": "LSTMCell"}),
+    "nnx-OptimizedLSTMCell": (
+        "nnx",
+        {
+            "dense_i/kernel": KERNELS["kernel"],
+            "dense_h/kernel": KERNELS["recurrent"],
+            "dense_h/bias": CANONICAL["bias_l0"],
+        },
+        {"cell": "OptimizedLSTMCell"},
+    ),
+    "equinox": (
+        "equinox",
+        {"weight_ih": FOUR["weight_ih"], "weight_hh": FOUR["weight_hh"], "bias": FOUR["bias_ih"]},
+        {},
+    ),
+    "haiku": (
+        "haiku",
+        {"linear/w": [[1, 5, 3, 7], [2, 6, 4, 8], [11, 13, 12, 14]], "linear/b": [21, 23, 22 - 1, 24]},
+        {},
+    ),
+    "onnx": (
+        "onnx",
+        {
+            "W": [[[1, 2], [7, 8], [3, 4], [5, 6]]],
+            "R": [[[11], [14], [12], [13]]],
+            "B": [[21, 24, 22, 23, 31, 34, 32, 33]],
+            "P": [[41, 43, 42]],
+        },
+        {},
+    ),
+    "jax-cudnn": ("jax-cudnn", {"weights": [*range(1, 9), *range(11, 15), *range(21, 25), *range(31, 35)]}, SIZES),
+}
+# Projections, and two directions: the backward one's numbers are larger by 100.
+LITERAL |= {
+    "paddle-projected": (
+        "paddle",
+        {
+            "0.cell.weight_ih": np.zeros((12, 2)),
+            "0.cell.weight_hh": np.zeros((12, 2)),
+            "0.cell.weight_ho": [[51, 52], [53, 54], [55, 56]],
+        },
+        {},
+    ),
+}
+TWO = {
+    "keras": ("forward_lstm_5/lstm_cell/", "backward_lstm_5/lstm_cell/"),
+    "flax": ("forward_rnn/cell/", "backward_rnn/cell/"),
+    "nnx-LSTMCell": ("forward_rnn/cell/", "backward_rnn/cell/"),
+    "nnx-OptimizedLSTMCell": ("forward_rnn/", "backward_rnn/"),
+    "equinox": ("forward/", "backward/"),
+    "haiku": ("forward_lstm/", "backward_lstm/"),
+}
+for name, words in TWO.items():
+    layout, mapping, config = LITERAL[name]
+    both = {word + k: np.add(a, plus) for word, plus in zip(words, (0, 100), strict=True) for k, a in mapping.items()}
+    LITERAL[f"{name}-two"] = (layout, both, config)
+
+
+def literal(name: str, layout: Layout) -> bool:
+    """Does a layout read a literal case as it should?"""
+    _, mapping, config = LITERAL[name]
+    read = engine.read(layout, {k: np.array(a, np.float64) for k, a in mapping.items()}, "", config)
+    if name == "paddle-projected":
+        return np.array_equal(read["weight_hr_l0"], [[51, 53, 55], [52, 54, 56]])
+    return all(
+        np.array_equal(a, np.add(CANONICAL[k[:-8]], 100) if k.endswith("_reverse") else CANONICAL[k])
+        for k, a in read.items()
+    )

@@ -1,0 +1,130 @@
+"""Bad calls and bad weights, each with its own words, the same on every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unilstm
+from conftest import Driver, numbers, require
+from unilstm import InputError, LayoutError, LSTMSpec, Weights
+
+X = numbers(3, 5, 4)
+H, C = numbers(2, 3, 6), numbers(2, 3, 6, stream=1)
+
+CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "wrong rank": ((numbers(3, 5, 4, 1),), {}, r"x has shape \[3, 5, 4, 1\], 4 axes, but must have 3"),
+    "a vector": ((numbers(4),), {}, r"x has shape \[4\], 1 axes"),
+    "wrong feature size": ((numbers(3, 5, 3),), {}, r"its last axis is 3, but input_size=4"),
+    "empty batch": ((numbers(0, 5, 4),), {}, "the batch is empty. Give at least one row"),
+    "no steps": ((numbers(3, 0, 4),), {}, r"there is no step \(T = 0\)"),
+    "dtype mix": ((X.astype("float32"),), {}, "x is float32 but the layer is float64. Convert x, or build"),
+    "wrong h_0": ((X, (H[:1], C)), {}, r"h_0 has shape \[1, 3, 6\], but must have \[2, 3, 6\]"),
+    "wrong c_0": ((X, (H, C[:, :2])), {}, r"c_0 has shape \[2, 2, 6\], but must have \[2, 3, 6\]"),
+    "state dtype": ((X, (H, C.astype("float32"))), {}, "c_0 is float32 but the layer is float64. Convert c_0"),
+    "unbatched state": ((X[0], (H, C)), {}, r"h_0 has shape \[2, 3, 6\], but must have \[2, 6\]"),
+    "lengths too long": ((X,), {"lengths": [5, 6, 1]}, r"lengths\[1\]=6 is longer than x, which has 5 steps"),
+    "negative length": ((X,), {"lengths": [5, 2, -1]}, r"lengths\[2\]=-1 is negative. Give lengths from 0 to 5"),
+    "too few lengths": ((X,), {"lengths": [5, 2]}, r"lengths has shape \[2\], but must have \[3\]"),
+    "lengths of rank 2": ((X,), {"lengths": [[5], [2], [1]]}, r"lengths has shape \[3, 1\]"),
+    "float lengths": ((X,), {"lengths": [5.0, 2.0, 1.0]}, "must be whole numbers"),
+    "lengths unbatched": ((X[0],), {"lengths": [5]}, "lengths were given with an unbatched x"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_bad_call_is_refused_by_name(backend: Any, name: str) -> None:
+    args, kwargs, words = CALLS[name]
+    driver = Driver(backend, LSTMSpec(4, 6, num_layers=2))
+    with pytest.raises(InputError, match=words):
+        driver(*args, **kwargs)
+
+
+def test_float_lengths_as_a_tensor_are_refused(framework: Any) -> None:
+    driver = Driver(framework, LSTMSpec(4, 6))
+    with pytest.raises(InputError, match="lengths is .*float"):
+        driver(X, lengths=framework.tensor(np.array([5.0, 2.0, 1.0], "float32")))
+
+
+@pytest.mark.parametrize("state", [3, (1, 2), "hc"])
+def test_a_state_that_is_no_pair_of_tensors_is_refused(backend: Any, state: Any) -> None:
+    layer = unilstm.LSTM(4, 6, backend=backend.name, seed=0)
+    with pytest.raises(InputError, match=r"state must be a pair \(h_0, c_0\) of"):
+        layer(backend.tensor(X.astype("float32")), state)
+
+
+@pytest.mark.parametrize("x", [None, [[1.0]], "x"])
+def test_an_x_that_is_no_tensor_is_refused(backend: Any, x: Any) -> None:
+    layer = unilstm.LSTM(4, 6, backend=backend.name, seed=0)
+    with pytest.raises(InputError, match="x must be a .*, not"):
+        layer(x)
+    with pytest.raises(InputError, match=r"but step\(\) takes one step"):
+        layer.step(x)
+
+
+def test_a_step_of_a_whole_sequence_is_refused(backend: Any) -> None:
+    driver = Driver(backend, LSTMSpec(4, 6))
+    with pytest.raises(InputError, match=r"x has shape \[3, 5, 4\], but step\(\) takes one step"):
+        driver(X, method="step")
+
+
+def test_a_tensor_of_another_framework_is_refused() -> None:
+    require("torch")
+    layer = unilstm.LSTM(4, 6, backend="torch", seed=0)
+    with pytest.raises(InputError, match="x must be a torch.Tensor, not ndarray. Convert it first"):
+        layer(X)
+
+
+GOOD = {name: np.array(a) for name, a in Weights.initial(LSTMSpec(4, 6), 0).items()}
+ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "missing": ({k: v for k, v in GOOD.items() if k != "bias_hh_l0"}, "'bias_hh_l0' is missing"),
+    "extra": ({**GOOD, "weight_ih_l1": GOOD["weight_ih_l0"]}, "'weight_ih_l1' is not a parameter of LSTMSpec"),
+    "misshapen": ({**GOOD, "weight_hh_l0": np.zeros((24, 5), "f4")}, r"has shape \[24, 5\], but must have \[24, 6\]"),
+    "mixed": ({**GOOD, "weight_hh_l0": np.zeros((24, 6))}, "the arrays mix dtypes"),
+    "whole numbers": ({**GOOD, "weight_hh_l0": np.zeros((24, 6), int)}, "has dtype int64. Convert it to one of"),
+    "objects": ({**GOOD, "weight_hh_l0": np.array([[object()]])}, "has dtype object"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_weights_that_do_not_fit_are_refused_by_name(name: str) -> None:
+    arrays, words = ARRAYS[name]
+    with pytest.raises(LayoutError, match=words):
+        Weights(LSTMSpec(4, 6), arrays)
+
+
+def test_weights_are_a_copy_and_cannot_be_written() -> None:
+    arrays = {k: v.copy() for k, v in GOOD.items()}
+    weights = Weights(LSTMSpec(4, 6), arrays)
+    arrays["bias_hh_l0"][:] = 9
+    assert not (weights["bias_hh_l0"] == 9).any()
+    with pytest.raises(ValueError, match="read-only"):
+        weights["bias_hh_l0"][:] = 9
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "double", 32])
+def test_an_unknown_dtype_lists_those_there_are(dtype: Any) -> None:
+    with pytest.raises(LayoutError, match="is not supported. Choose one of: float16, float32, float64"):
+        unilstm.LSTM(4, 6, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [({"seed": 1}, "seed=1 was given beside weights"), ({"peephole": True}, "peephole=True was given beside weights")],
+)
+def test_arguments_that_weights_already_settle_are_refused(extra: Any, words: str) -> None:
+    with pytest.raises(unilstm.SpecError, match=words):
+        unilstm.LSTM(Weights.initial(LSTMSpec(4, 6), 0), **extra)
+
+
+def test_float64_on_jax_without_x64_says_how_to_turn_it_on() -> None:
+    require("jax")
+    with pytest.raises(InputError, match=r"jax.config.update\('jax_enable_x64', True\)"):
+        unilstm.LSTM(4, 6, backend="jax", dtype="float64", seed=0)
+
+
+def test_numpy_has_no_other_device() -> None:
+    with pytest.raises(InputError, match="device='cuda': NumPy computes on the CPU"):
+        unilstm.LSTM(4, 6, device="cuda", seed=0)

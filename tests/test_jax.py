@@ -1,0 +1,124 @@
+"""The JAX layer is a pytree: jit, grad, vmap, scan over step, every derivative."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+import unilstm
+from conftest import close, numbers, require
+
+require("jax")
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def double() -> Any:
+    with require("jax").scope("float64"):
+        yield
+
+
+def layer(**fields: Any) -> Any:
+    return unilstm.LSTM(4, 6, backend="jax", seed=1, dtype="float64", **fields)
+
+
+def array(*shape: int, stream: int = 0) -> Any:
+    return jnp.asarray(numbers(*shape, stream=stream))
+
+
+EVERYTHING: dict[str, Any] = {
+    "peephole": True, "proj_size": 3, "proj_clip": 0.15, "cell_clip": 0.5, "direction": "bidirectional",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [{}, EVERYTHING], ids=["vanilla", "everything"])
+def test_jit_takes_the_layer_as_an_argument(fields: dict[str, Any]) -> None:
+    one, x = layer(**fields), array(3, 5, 4)
+    run = jax.jit(lambda layer, x, lengths: layer(x, lengths=lengths))
+    for lengths in ([5, 0, 2], [1, 1, 1]):
+        y, (h, c) = run(one, x, jnp.asarray(lengths))
+        expected, (h_n, c_n) = one(x, lengths=lengths)
+        close(y, expected)
+        close(h, h_n)
+        close(c, c_n)
+    assert run._cache_size() == 1
+
+
+def test_grad_gives_a_layer_of_gradients_that_updates_it() -> None:
+    one, x = layer(num_layers=2), array(3, 5, 4)
+
+    @jax.jit
+    def loss(layer: Any) -> Any:
+        return jnp.square(layer(x)[0] - 0.1).mean()
+
+    first = loss(one)
+    for _ in range(20):
+        one = jax.tree.map(lambda p, g: p - 0.5 * g, one, jax.grad(loss)(one))
+    assert loss(one) < 0.8 * first
+    assert isinstance(one, type(layer()))
+
+
+@pytest.mark.parametrize("fields", [{}, EVERYTHING], ids=["vanilla", "everything"])
+def test_derivatives_of_both_modes_and_second_order(fields: dict[str, Any]) -> None:
+    one, x = layer(**fields), array(2, 3, 4)
+    run = jax.jit(lambda layer, x: layer(x, lengths=[3, 2])[0])
+    check_grads(run, (one, x), order=2, modes=["fwd", "rev"], atol=1e-4, rtol=1e-4)
+
+
+def test_vmap_over_inputs_and_over_layers() -> None:
+    one, x = layer(peephole=True), array(2, 3, 5, 4)
+    close(jax.vmap(lambda x: one(x)[0])(x), jnp.stack([one(part)[0] for part in x]))
+    other = unilstm.LSTM(4, 6, peephole=True, backend="jax", seed=2, dtype="float64")
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
+    together = jax.vmap(lambda layer, x: layer(x)[0])(both, x)
+    close(together, jnp.stack([one(x[0])[0], other(x[1])[0]]))
+    gradients = jax.vmap(jax.grad(lambda x: one(x[None])[0].sum()))(x[0])
+    close(gradients, jax.grad(lambda x: one(x)[0].sum())(x[0]))
+
+
+def test_scan_over_step_is_the_whole() -> None:
+    one, x = layer(num_layers=2, peephole=True), array(3, 5, 4)
+    zeros = jnp.zeros((2, 3, 6))
+    finals, y = jax.lax.scan(lambda s, x: one.step(x, s)[::-1], (zeros, zeros), x.swapaxes(0, 1))
+    expected, (h_n, c_n) = one(x)
+    close(y.swapaxes(0, 1), expected)
+    close(finals[0], h_n)
+    close(finals[1], c_n)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(3), jax.random.PRNGKey(3), 3], ids=["key", "words", "int"])
+def test_a_key_may_be_jaxs_own_and_works_under_jit(key: Any) -> None:
+    one, x = layer(num_layers=2, dropout=0.5), array(3, 5, 4)
+    dropped = one(x, key=key)[0]
+    close(jax.jit(lambda k: one(x, key=k)[0])(key if not isinstance(key, int) else jnp.array([3, 0])), dropped)
+    assert jnp.abs(dropped - one(x)[0]).max() > 1e-3
+
+
+def test_it_is_a_pytree_with_named_leaves_and_copies() -> None:
+    one = layer()
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(one)]
+    assert paths == [f"['{name}']" for name in one.params]
+    x = array(3, 5, 4)
+    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one)), jax.device_put(one)):
+        close(other(x)[0], one(x)[0], 0.0)
+    jax.eval_shape(lambda layer: layer(x), one)
+
+
+def test_numpy_arrays_are_taken_as_jax_takes_them() -> None:
+    one = layer()
+    close(one(numbers(3, 5, 4))[0], one(array(3, 5, 4))[0], 0.0)
+
+
+def test_it_shards_over_a_mesh() -> None:
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
+    one, x = layer(), array(2, 5, 4)
+    placed = jax.device_put(x, jax.sharding.NamedSharding(mesh, rows))
+    close(jax.jit(lambda layer, x: layer(x)[0])(one, placed), one(x)[0])
+    run = jax.shard_map(lambda layer, x: layer(x)[0], mesh=mesh, in_specs=(whole, rows), out_specs=rows)
+    close(run(one, x), one(x)[0])

@@ -1,0 +1,126 @@
+"""Every LSTM among other tensors is found, under its layout and prefix, and nothing that is not one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from unilstm import LSTMSpec, Weights, layouts
+from unilstm.layouts import find
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def shapes(layout: str, prefix: str = "", **fields: Any) -> Shapes:
+    spec = LSTMSpec(4, 6, **{"bias": layouts.get(layout).bias} | fields)
+    arrays = Weights.initial(spec, 0, init="keras").to_layout(layout, prefix=prefix)
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def places(mapping: Shapes) -> list[tuple[str, str]]:
+    return [(f.layout, f.prefix) for f in find(mapping)]
+
+
+def test_in_a_state_dict() -> None:
+    lstm = shapes("torch", "model.lstm.", num_layers=2, direction="bidirectional")
+    mapping = {"emb.weight": (9, 4)} | lstm | {"fc.weight": (2, 12), "fc.bias": (2,)}
+    (found,) = find(mapping)
+    assert (found.layout, found.prefix, found.names, found.uncertain) == ("torch", "model.lstm.", tuple(lstm), None)
+
+
+def test_several_in_the_order_of_the_mapping() -> None:
+    mapping = shapes("paddle", "dec.") | shapes("torch", "enc.a.") | shapes("keras", "lstm_1/") | shapes("torch")
+    assert places(mapping) == [("paddle", "dec."), ("torch", "enc.a."), ("keras", "lstm_1/"), ("torch", "")]
+
+
+@pytest.mark.parametrize("gates", [1, 3])
+@pytest.mark.parametrize("hidden", [1, 3, 4, 6, 12])
+def test_gru_and_rnn_are_none(gates: int, hidden: int) -> None:
+    rows, size = gates * hidden, 4
+    torch: Shapes = {"weight_ih_l0": (rows, size), "weight_hh_l0": (rows, hidden), "bias_ih_l0": (rows,)}
+    torch |= {"bias_hh_l0": (rows,)}
+    cell = {name.removesuffix("_l0"): shape for name, shape in torch.items()}
+    keras: Shapes = {"kernel": (size, rows), "recurrent_kernel": (hidden, rows), "bias": (rows,)}
+    onnx: Shapes = {"W": (1, rows, size), "R": (1, rows, hidden), "B": (1, 2 * rows)}
+    equinox: Shapes = {"weight_ih": (rows, size), "weight_hh": (rows, hidden), "bias": (rows,), "bias_n": (hidden,)}
+    optimized: Shapes = {"dense_i/kernel": (size, rows), "dense_h/kernel": (hidden, rows)}
+    for mapping in (torch, cell, keras, onnx, equinox, optimized):
+        assert find(mapping) == []
+        assert find({f"a.{name}": shape for name, shape in mapping.items()}) == []
+    assert find({f"0.cell.{name}": shape for name, shape in cell.items()} | torch) == []
+
+
+def test_other_tensors_are_none() -> None:
+    mapping: Shapes = {"dense/kernel": (4, 24), "dense/bias": (24,), "mlp/linear/w": (10, 24), "mlp/linear/b": (24,)}
+    mapping |= {"conv_lstm/kernel": (3, 3, 4, 24), "conv_lstm/recurrent_kernel": (3, 3, 6, 24), "weights": (288,)}
+    mapping |= {"W": (24, 4), "B": (48,), "weight_ih_l0": (24, 4), "weight_hh": (24, 6), "": (1,), "/": ()}
+    assert find(mapping) == []
+
+
+def test_torch_cell_and_equinox_are_told_apart_by_their_biases() -> None:
+    assert places(shapes("equinox", "a.")) == [("equinox", "a.")]
+    cell: Shapes = {"weight_ih": (24, 4), "weight_hh": (24, 6), "bias_ih": (24,), "bias_hh": (24,)}
+    assert [(f.layout, f.uncertain) for f in find(cell)] == [("torch", None)]
+    (found,) = find({"weight_ih": (24, 4), "weight_hh": (24, 6)})
+    assert found.layout == "torch"
+    assert found.uncertain is not None
+    assert "layout='torch' or layout='equinox' settles it" in found.uncertain
+
+
+def test_paddle_is_known_by_its_cells() -> None:
+    both = shapes("paddle", "rnn.", num_layers=2, direction="bidirectional")
+    cells = {name: shape for name, shape in both.items() if "cell" in name}
+    aliases = {name: shape for name, shape in both.items() if "cell" not in name}
+    assert places(both) == places(cells) == [("paddle", "rnn.")]
+    assert places(aliases) == [("torch", "rnn.")]  # the same names, and the same arrays
+    assert places(shapes("paddle", "p.", num_layers=3, proj_size=2)) == [("paddle", "p.")]
+
+
+def test_flax_cells_are_told_apart() -> None:
+    mapping = shapes("flax", "a/", direction="bidirectional") | shapes("nnx", "b.") | shapes("flax", "c/params/")
+    mapping |= {"d.cell.dense_i.kernel": (4, 24), "d.cell.dense_h.kernel": (6, 24), "d.cell.dense_h.bias": (24,)}
+    assert places(mapping) == [("flax", "a/"), ("nnx", "b."), ("flax", "c/params/"), ("nnx", "d.")]
+
+
+def test_haiku_modules_under_one_parent() -> None:
+    mapping: Shapes = {}
+    for name in ("lstm", "lstm_1"):
+        mapping |= {f"net/~/{name}/linear/w": (10, 24), f"net/~/{name}/linear/b": (24,)}
+    assert places(mapping) == [("haiku", "net/~/lstm/"), ("haiku", "net/~/lstm_1/")]
+
+
+def test_keras_names_that_were_generated() -> None:
+    mapping: Shapes = {}
+    for layer, size in (("forward_lstm_7", 4), ("backward_lstm_7", 4)):
+        cell = f"functional/bidirectional_2/{layer}/lstm_cell_9/"
+        mapping |= {f"{cell}kernel": (size, 24), f"{cell}recurrent_kernel": (6, 24), f"{cell}bias": (24,)}
+    assert places(mapping) == [("keras", "functional/bidirectional_2/")]
+
+
+def test_layers_that_do_not_follow_each_other_are_no_stack() -> None:
+    stack = shapes("keras", "m/", num_layers=2)
+    assert places(stack) == [("keras", "m/")]
+    apart = shapes("keras", "m/layer_0/") | shapes("keras", "m/layer_1/")  # 6 units, then 4 inputs
+    assert places(apart) == [("keras", "m/layer_0/"), ("keras", "m/layer_1/")]
+
+
+def test_a_broken_lstm_is_reported_with_what_is_wrong() -> None:
+    mapping = shapes("torch", "lstm.", num_layers=2)
+    del mapping["lstm.weight_hh_l1"]
+    (found,) = find(mapping)
+    assert found.prefix == "lstm."
+    assert found.uncertain is not None
+    assert "'weight_hh_l1' is missing" in found.uncertain
+
+
+def test_finding_is_quick() -> None:
+    """20,000 tensors take well under a second, and a hostile name no longer than any other."""
+    mapping: Shapes = {f"encoder.layers.{n}.self_attn.in_proj_weight_{n}": (24, 4) for n in range(20_000)}
+    mapping |= {"cell" * 500_000 + "kernel": (4, 24), "cell" * 120 + "kernel": (4, 24), "cell/" * 100 + "bias": (24,)}
+    start = time.perf_counter()
+    assert places(mapping | shapes("torch", "lstm.")) == [("torch", "lstm.")]
+    assert time.perf_counter() - start < 10  # seconds: on any machine, however busy

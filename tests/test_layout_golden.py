@@ -1,0 +1,148 @@
+"""What other systems stored, read through the layout tables, computes what they computed; a wrong table does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unilstm
+from layout_cases import CASES, LITERAL, bound, error, golden, layout_of, literal
+from unilstm import Weights, layouts
+from unilstm.layouts import Layout
+from unilstm.layouts.tables import Form, Part, Tensor
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_equal_golden(case: str) -> None:
+    assert error(case, layout_of(case)) <= bound(case)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_written_back_bit_for_bit(case: str) -> None:
+    """The tensors come back under the same names, and then as the same weights."""
+    layout, g = layout_of(case), golden(case)
+    weights = Weights.from_layout(layout.name, g.weights, **g.config)
+    back = weights.to_layout(layout.name, allow="forget-offset" if layout.name == "haiku" else ())
+    for name in g.weights.keys() & back.keys():
+        if name == "lstm/linear/b":  # reading added 1 to the forget gate's, in float64
+            assert np.abs(back[name] - g.weights[name]).max() <= 2**-52
+        elif case == "onnx/input_forget":  # the rows of f mean nothing there
+            rows = [slice(n, n + 12) for n in range(0, back[name].shape[1], 24)]
+            assert all(np.array_equal(back[name][:, r], g.weights[name][:, r]) for r in rows)
+        else:
+            assert back[name].tobytes() == g.weights[name].tobytes(), name
+    if layout.name in ("torch", "paddle"):
+        assert list(back) == list(g.weights)
+    assert Weights.from_layout(layout.name, back, **weights.layout_config(layout.name)) == weights
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_literal_numbers_are_where_they_should_be(name: str) -> None:
+    assert literal(name, layouts.get(LITERAL[name][0]))
+
+
+# Mutants: each fault in a table is caught by a case above.
+
+
+def mutants(layout: Layout) -> Iterator[tuple[str, Layout]]:
+    for f, form in enumerate(layout.forms):
+        for fault, mutant in form_mutants(form):
+            forms = (*layout.forms[:f], mutant, *layout.forms[f + 1 :])
+            yield f"{layout.name}-{form.name}-{fault}", dataclasses.replace(layout, forms=forms)
+
+
+def form_mutants(form: Form) -> Iterator[tuple[str, Form]]:
+    for t, tensor in enumerate(form.tensors):
+        for fault, mutant in tensor_mutants(tensor):
+            tensors = (*form.tensors[:t], mutant, *form.tensors[t + 1 :])
+            yield (
+                f"{tensor.name.replace('{layer}', '').replace('{direction}', '')}-{fault}",
+                with_tensors(form, tensors),
+            )
+    singles = [t for t, tensor in enumerate(form.tensors) if len(tensor.parts[0].gates) == 1]
+    for a, b in itertools.pairwise(singles):  # a tensor a gate: two tensors of one array swapped
+        if form.tensors[a].roles == form.tensors[b].roles:
+            tensors_ = list(form.tensors)
+            tensors_[a] = dataclasses.replace(tensors_[a], parts=form.tensors[b].parts)
+            tensors_[b] = dataclasses.replace(tensors_[b], parts=form.tensors[a].parts)
+            yield f"swap-{a}-{b}", with_tensors(form, tuple(tensors_))
+    if form.names.two:
+        yield "directions", dataclasses.replace(form, names=dataclasses.replace(form.names, two=form.names.two[::-1]))
+
+
+def with_tensors(form: Form, tensors: tuple[Tensor, ...]) -> Form:
+    return dataclasses.replace(form, tensors=tensors)
+
+
+def tensor_mutants(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    for p, part in enumerate(tensor.parts):
+        for fault, mutant in part_mutants(part):
+            parts = (*tensor.parts[:p], mutant, *tensor.parts[p + 1 :])
+            yield f"{part.role}-{fault}", dataclasses.replace(tensor, parts=parts)
+    for a in range(len(tensor.parts) - 1):
+        parts_ = list(tensor.parts)
+        parts_[a], parts_[a + 1] = parts_[a + 1], parts_[a]
+        if parts_[a].run == parts_[a + 1].run:
+            yield f"{parts_[a].role}-before-{parts_[a + 1].role}", dataclasses.replace(tensor, parts=tuple(parts_))
+
+
+def part_mutants(part: Part) -> Iterator[tuple[str, Part]]:
+    for a in range(len(part.gates) - 1):
+        swapped = part.gates[:a] + part.gates[a + 1] + part.gates[a] + part.gates[a + 2 :]
+        yield f"gates-{swapped}", dataclasses.replace(part, gates=swapped)
+    if part.role.startswith("weight") and part.role != "weight_ch":
+        yield "other-way-round", dataclasses.replace(part, transposed=not part.transposed)
+    if part.run:
+        yield "first-run", dataclasses.replace(part, run=0)
+    if part.forget_offset:
+        yield "no-offset", dataclasses.replace(part, forget_offset=0.0)
+
+
+MUTANTS = dict(m for layout in layouts.LAYOUTS.values() for m in mutants(layout))
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_caught(name: str) -> None:
+    mutant = MUTANTS[name]
+    assert any(caught(mutant)), "no case notices this fault"
+
+
+def caught(mutant: Layout) -> Iterator[bool]:
+    for name, (layout, *_) in LITERAL.items():
+        if layout == mutant.name:
+            yield noticed(lambda name=name: literal(name, mutant))
+    for case in CASES:
+        if layout_of(case).name == mutant.name:
+            yield noticed(lambda case=case: error(case, mutant) <= bound(case))
+
+
+def noticed(holds: Any) -> bool:
+    try:
+        return not holds()
+    except unilstm.LayoutError:
+        return True
+
+
+# A whole Keras model: LSTM "first", Bidirectional "second", and a dense head on the last states.
+
+
+def test_keras_model_by_prefix() -> None:
+    g = golden("keras/model")
+    assert [(f.layout, f.prefix) for f in layouts.find({n: a.shape for n, a in g.weights.items()})] == [
+        ("keras", "first/"),
+        ("keras", "second/"),
+    ]
+    first = unilstm.LSTM(Weights.from_layout("keras", g.weights, prefix="first/"))
+    second = unilstm.LSTM(Weights.from_layout("keras", g.weights, prefix="second/"))
+    y, _ = first(g.inputs["x"])
+    _, (h_n, _) = second(y)
+    logits = np.concatenate([h_n[0], h_n[1]], axis=-1) @ g.weights["head/kernel"] + g.weights["head/bias"]
+    assert np.abs(y - g.outputs["first"]).max() <= bound("keras/model")
+    assert np.abs(logits - g.outputs["y"]).max() <= bound("keras/model")

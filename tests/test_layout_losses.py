@@ -1,0 +1,93 @@
+"""What a layout cannot hold is refused by name; what it holds with a loss needs the caller to allow the loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unilstm import LayoutError, LossyConversion, LSTMSpec, UnsupportedByLayout, Weights, layouts
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+Mapping = dict[str, Any]
+
+
+LOSSY: dict[str, tuple[str, Mapping, str]] = {
+    "merge-biases": ("keras", {}, "lossless for outputs up to the rounding of one addition, but not for training"),
+    "split-bias": ("torch", {"bias": "single"}, "bias_hh = 0"),
+    "zero-bias": ("flax", {"bias": "none"}, "it always has a bias"),
+    "drop-dropout": ("onnx", {"num_layers": 2, "dropout": 0.5}, "lossless for evaluation, but not for training"),
+    "forget-offset": ("haiku", {"bias": "single"}, "(bias - 1) + 1 is not bias"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSY)
+def test_a_loss_needs_its_name(loss: str) -> None:
+    layout, fields, message = LOSSY[loss]
+    weights = Weights.initial(LSTMSpec(4, 6, **fields), 0)
+    with pytest.raises(LossyConversion, match=f"{loss} .*{re.escape(message)}.*allow='{loss}'") as caught:
+        weights.to_layout(layout)
+    assert sum(name in str(caught.value) for name in layouts.LOSSES) == 1
+    assert weights.to_layout(layout, allow=loss)
+    assert weights.to_layout(layout, allow=tuple(layouts.LOSSES))
+
+
+def test_all_losses_are_named_at_once() -> None:
+    weights = Weights.initial(LSTMSpec(4, 6, num_layers=2, dropout=0.5), 0)
+    with pytest.raises(LossyConversion, match=r"allow=\('merge-biases', 'drop-dropout', 'forget-offset'\)"):
+        weights.to_layout("haiku")
+    with pytest.raises(LossyConversion, match="with a loss: drop-dropout"):
+        weights.to_layout("haiku", allow=("merge-biases", "forget-offset"))
+
+
+def test_an_exact_forget_offset_is_no_loss() -> None:
+    weights = Weights.initial(LSTMSpec(4, 6, bias="single"), 0, init="keras")  # forget bias 1, stored as 0
+    assert np.array_equal(weights.to_layout("haiku")["lstm/linear/b"], np.zeros(24))
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(LayoutError, match=r"allow='merge' is not a loss\. The losses are: merge-biases, split-bias"):
+        Weights.initial(LSTMSpec(4, 6), 0).to_layout("torch", allow="merge")
+
+
+@pytest.mark.parametrize("allow", [(), tuple(layouts.LOSSES)], ids=["strict", "all-allowed"])
+@pytest.mark.parametrize(
+    ("layout", "fields", "message"),
+    [
+        ("torch", {"peephole": True}, "peephole=True has no place in layout 'torch'. Layouts that hold it: onnx."),
+        (
+            "torch",
+            {"direction": "reverse"},
+            "torch.nn.LSTM runs forward or in both directions. Layouts that hold it: keras",
+        ),
+        ("paddle", {"direction": "reverse"}, "direction='reverse' has no place in layout 'paddle'."),
+        ("keras", {"direction": "alternating", "num_layers": 2}, "keep it in unilstm's own file, unilstm.save("),
+        (
+            "onnx",
+            {"direction": "bidirectional", "merge": "sum"},
+            "merge='sum' has no place in layout 'onnx'. Layouts that",
+        ),
+        ("jax-cudnn", {"direction": "reverse"}, "direction='reverse' has no place in layout 'jax-cudnn'."),
+        ("keras", {"proj_size": 3}, "proj_size=3 has no place in layout 'keras'. Layouts that hold it: torch, paddle."),
+        ("torch", {"learned_state": True}, "learned_state=True has no place"),
+        ("onnx", {"cell_clip": 3.0}, "cell_clip=3.0 has no place"),
+        ("keras", {"gate_clip": 3.0}, "gate_clip=3.0 has no place in layout 'keras'. Layouts that hold it: onnx."),
+        ("keras", {"cell_activation": "relu"}, "cell_activation='relu' has no place in layout 'keras'. Keras has one"),
+        ("keras", {"gate_activation": ("hard_sigmoid", 0.2, 0.5)}, "'alpha': 0.2, 'beta': 0.5} has no place in layout"),
+        ("equinox", {"coupled_gates": True}, "coupled_gates=True has no place in layout 'equinox'."),
+    ],
+    ids=lambda value: value if value in layouts.names() else None,
+)
+def test_a_field_without_a_place_is_named(layout: str, fields: Mapping, message: str, allow: tuple[str, ...]) -> None:
+    weights = Weights.initial(LSTMSpec(4, 6, **fields), 0)
+    calls: list[Callable[[], Any]] = [
+        lambda: weights.to_layout(layout, allow=allow),
+        lambda: weights.layout_config(layout),
+    ]
+    for call in calls:
+        with pytest.raises(UnsupportedByLayout, match=re.escape(message)):
+            call()

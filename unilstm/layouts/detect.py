@@ -1,0 +1,137 @@
+"""Finding the LSTMs in a flat mapping of names to shapes, such as a model's state_dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from ..errors import UnilstmError
+from . import engine, sizes
+from .naming import Match, explicit, find_hit, match_form, patterns
+from .sizes import Shapes
+from .tables import Form
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+_LONGEST = 512  # characters: a name from a hostile file must not keep the patterns busy
+
+
+@dataclass(frozen=True)
+class Found:
+    """An LSTM in a mapping: its layout, its prefix, and its tensors' names, prefix included, in the mapping's order.
+
+    uncertain: None, or what the names and shapes leave open, and what settles it.
+    """
+
+    layout: str
+    prefix: str
+    names: tuple[str, ...]
+    uncertain: str | None = None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    layout: Layout
+    prefix: str
+    names: tuple[str, ...]
+    problem: str | None  # why reading it would fail
+
+
+def find(shapes: Shapes) -> list[Found]:
+    """Every LSTM in a mapping of names to shapes, in the mapping's order.
+
+    Names alone do not make an LSTM: weight_hh has four gates a unit, so a GRU or an RNN under the same names is none.
+    Where several layouts fit, the one that explains most names is reported, and then the one with the shortest prefix.
+    To read one, take Found.names out of the mapping: other tensors may stand under the same prefix. A vector without
+    structure (jax-cudnn) is never found.
+    """
+    from . import LAYOUTS  # the table of layouts, whose module offers this function
+
+    candidates = [
+        candidate
+        for layout in LAYOUTS.values()
+        for form in layout.forms
+        if form.detect
+        for candidate in _candidates(layout, form, shapes)
+    ]
+    candidates.sort(key=lambda c: (c.problem is not None, -len(c.names), len(c.prefix)))
+    taken: set[str] = set()
+    found = []
+    for candidate in candidates:
+        if taken.isdisjoint(candidate.names):
+            taken.update(candidate.names)
+            found.append(Found(candidate.layout.name, candidate.prefix, candidate.names, _doubt(candidate, candidates)))
+    order = {name: n for n, name in enumerate(shapes)}
+    return sorted(found, key=lambda f: order[f.names[0]])
+
+
+def _doubt(chosen: _Candidate, candidates: list[_Candidate]) -> str | None:
+    if chosen.problem is not None:
+        return f"it is incomplete or misshapen: {chosen.problem}"
+    others = [
+        c.layout.name
+        for c in candidates
+        if c.layout is not chosen.layout and (c.prefix, set(c.names)) == (chosen.prefix, set(chosen.names))
+    ]
+    if not others:
+        return None
+    names = [chosen.layout.name, *others]
+    options = " or ".join(f"layout={name!r}" for name in names)
+    return f"these names and shapes fit the layouts {' and '.join(names)} alike; {options} settles it"
+
+
+def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candidate]:
+    """What could be an LSTM of this form: as a stack and as single layers, with two directions and with one."""
+    layers = ("stack", "single") if form.names.layer and not form.names.always else ("any",)
+    directions = ("two", "one") if explicit(form.names) else ("any",)
+    for layer, direction in product(layers, directions):
+        for prefix, names in _groups(form, shapes, layer, direction):
+            if not any(form.marker in name for name in names):
+                continue
+            own = {name[len(prefix) :]: shapes[name] for name in names}
+            try:
+                matched, _ = match_form(form, own)
+                if not _recurrent(matched, own):
+                    continue
+                problem = _problem(layout, matched, own)
+            except UnilstmError:
+                continue
+            if problem is None or (layer, direction) in (("any", "any"), ("single", "one"), ("any", "one")):
+                yield _Candidate(layout, prefix, tuple(names), problem)
+
+
+def _groups(form: Form, shapes: Shapes, layer: str, direction: str) -> Iterator[tuple[str, list[str]]]:
+    """The names that fit, by their prefix; the text of the direction belongs to it where that tells LSTMs apart."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    known = patterns(form, layer, direction, prefixed=True)
+    for name in shapes:
+        hit = find_hit(known, name) if len(name) <= _LONGEST else None
+        if hit is not None:
+            text = hit.text if (layer, direction) == ("single", "one") else ""
+            groups.setdefault(hit.prefix, {}).setdefault(text, []).append(name)
+    for prefix, texts in groups.items():
+        for text, names in texts.items():
+            yield (prefix if len(texts) == 1 else prefix + text), names
+
+
+def _recurrent(matched: Match, shapes: Shapes) -> bool:
+    """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
+    size = sizes.solve(matched, shapes)
+    weights = [n for n, tensor in enumerate(matched.form.tensors) if {"weight_ih", "weight_hh"} & set(tensor.roles)]
+    return all(
+        (name := matched.at.get((n, 0, 0))) is not None
+        and sizes.shape(matched.form.tensors[n], size) == shapes[name][matched.form.tensors[n].span == "layer" :]
+        for n in weights
+    )
+
+
+def _problem(layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Why these shapes could not be read, if they could not."""
+    try:
+        engine.check_shapes(layout, matched, shapes, {})
+    except UnilstmError as problem:
+        return str(problem)
+    return None

@@ -1,0 +1,72 @@
+"""What a layout cannot hold exactly: each loss has a name, and happens only to a caller who allows it by that name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import LayoutError, LossyConversion
+from ..parameters import Array, parameters
+from ..spec import LSTMSpec
+from ..weights import Weights
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+LOSSES = {
+    "merge-biases": "bias='double' becomes the one bias it has, bias_ih + bias_hh: lossless for outputs up to the "
+    "rounding of one addition, but not for training, because two biases step twice as far",
+    "split-bias": "bias='single' becomes the two it has, bias_hh = 0: lossless for outputs, but not for training, "
+    "because two biases step twice as far; and it is read back as bias='double'",
+    "zero-bias": "bias='none' becomes zeros, because it always has a bias: lossless for outputs, but training would "
+    "move the bias away from 0",
+    "drop-dropout": "dropout has no place in it: lossless for evaluation, but not for training",
+    "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
+    "(bias - 1) + 1 is not bias, to the last bit",
+}
+
+
+def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
+    """The spec that the layout holds in place of this one, as far as a loss can mend it, and the losses."""
+    losses = []
+    if spec.bias == "none" and not layout.bias_optional:
+        losses.append("zero-bias")
+        spec = spec.replace(bias=layout.bias)
+    elif spec.bias not in ("none", layout.bias):
+        losses.append("merge-biases" if layout.bias == "single" else "split-bias")
+        spec = spec.replace(bias=layout.bias)
+    if spec.dropout and not any("dropout" in entry.fields for entry in layout.arguments):
+        losses.append("drop-dropout")
+        spec = spec.replace(dropout=0.0)
+    return spec, losses
+
+
+def convert(weights: Weights, spec: LSTMSpec) -> dict[str, Array]:
+    """The arrays as `held` says."""
+    arrays: dict[str, Array] = {}
+    for name, p in parameters(spec).items():
+        if name in weights:
+            arrays[name] = weights[name]
+        elif p.role == "bias_ih" and weights.spec.bias == "single":
+            arrays[name] = weights[name.replace("bias_ih", "bias")]
+        elif p.role == "bias" and weights.spec.bias == "double":
+            arrays[name] = weights[name.replace("bias", "bias_ih")] + weights[name.replace("bias", "bias_hh")]
+        else:
+            arrays[name] = np.zeros(p.shape, weights.dtype)
+    return arrays
+
+
+def check_names(allow: tuple[str, ...]) -> None:
+    for name in allow:
+        if name not in LOSSES:
+            raise LayoutError(f"allow={name!r} is not a loss. The losses are: {', '.join(LOSSES)}.")
+
+
+def check(layout: Layout, losses: list[str], allow: tuple[str, ...]) -> None:
+    """Raise LossyConversion for losses that were not allowed."""
+    open_ = [name for name in losses if name not in allow]
+    if open_:
+        what = "; ".join(f"{name} ({LOSSES[name]})" for name in open_)
+        accept = repr(open_[0]) if len(losses) == 1 else repr(tuple(losses))
+        raise LossyConversion(f"layout {layout.name!r} holds this with a loss: {what}. To accept it: allow={accept}.")

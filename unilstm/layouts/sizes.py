@@ -1,0 +1,147 @@
+"""What arrays say of their spec: sizes, layers, directions, which optional parts there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import LayoutError
+from .naming import Match, written
+from .tables import Claims, Part, Tensor
+
+if TYPE_CHECKING:
+    from .layout import Layout
+
+Shapes = Mapping[str, tuple[int, ...]]
+Axis = dict[str, int]  # symbol → how often it is contained: H hidden, S state (P or H), I input
+
+_AXES: dict[str, tuple[str, ...]] = {
+    "weight_ih": ("gates", "I"),
+    "weight_hh": ("gates", "S"),
+    "bias_ih": ("gates",),
+    "bias_hh": ("gates",),
+    "bias": ("gates",),
+    "weight_ch": ("gates",),
+    "weight_hr": ("S", "H"),
+}
+
+
+def see(layout: Layout, matched: Match, shapes: Shapes) -> Claims:
+    """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
+    form = matched.form
+    present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
+    seen: Claims = {
+        "form": (form.name,),
+        "bias": (layout.bias if present & {"bias_ih", "bias_hh", "bias"} else "none",),
+        "peephole": ("weight_ch" in present,),
+    }
+    if form.flat:
+        return seen
+    count = _directions(matched, shapes)
+    size = solve(matched, shapes)
+    return seen | {
+        "num_layers": (matched.num_layers,),
+        "direction": ("bidirectional",) if count == 2 else ("forward", "reverse", "alternating"),
+        "input_size": (size["I"],),
+        "hidden_size": (size["H"],),
+        "proj_size": (size["S"] if "weight_hr" in present else 0,),
+    }
+
+
+def _directions(matched: Match, shapes: Shapes) -> int:
+    """From the names, or from the length of the axis over which directions are stacked."""
+    for (index, _, _), name in matched.at.items():
+        tensor, shape = matched.form.tensors[index], shapes[name]
+        if tensor.span == "layer":
+            wanted = 1 + len(_axes(tensor))
+            if len(shape) != wanted or shape[0] not in (1, 2):
+                raise LayoutError(
+                    f"{name!r} has shape {list(shape)}, but must have {wanted} axes, the first of 1 or 2 directions. "
+                    "Give it as the system stores it."
+                )
+            matched.num_directions = max(matched.num_directions, shape[0])
+    return matched.num_directions
+
+
+def solve(matched: Match, shapes: Shapes) -> dict[str, int]:
+    """H, I and S from the shapes of layer 0, forward: one equation an axis, each solved once it has one unknown."""
+    projected = any("weight_hr" in matched.form.tensors[index].roles for index, _, _ in matched.at)
+    open_ = [
+        (name, n, dict(axis), size)
+        for (index, layer, direction), name in matched.at.items()
+        if (layer, direction) == (0, 0)
+        for n, (axis, size) in enumerate(_equations(matched.form.tensors[index], name, shapes[name], projected))
+    ]
+    known: dict[str, int] = {}
+    while True:
+        equation = next((e for e in open_ if len(set(e[2]) - set(known)) == 1), None)
+        if equation is None:
+            break
+        name, n, axis, size = equation
+        (unknown,) = set(axis) - set(known)
+        left = size - sum(times * known[symbol] for symbol, times in axis.items() if symbol in known)
+        if left <= 0 or left % axis[unknown]:
+            raise LayoutError(
+                f"{name!r} has shape {list(shapes[name])}: {size} on axis {n} is not "
+                f"{_said(axis, known)}. Give the arrays of an LSTM, which has 4 gates (a GRU has 3)."
+            )
+        known[unknown] = left // axis[unknown]
+    if missing := {"H", "I"} - set(known):
+        _raise_missing(matched, missing)
+    return {"S": known["H"]} | known
+
+
+def _equations(tensor: Tensor, name: str, shape: tuple[int, ...], projected: bool) -> list[tuple[Axis, int]]:
+    stacked = tensor.span == "layer"
+    axes = _axes(tensor)
+    if len(shape) != len(axes) + stacked:
+        raise LayoutError(
+            f"{name!r} has shape {list(shape)}, but must have {len(axes) + stacked} axes. "
+            "Give it as the system stores it."
+        )
+    if not projected:
+        axes = [{"H" if symbol == "S" else symbol: times for symbol, times in axis.items()} for axis in axes]
+    return list(zip(axes, shape[stacked:], strict=True))
+
+
+def shape(tensor: Tensor, size: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of one direction of a tensor of the first layer."""
+    return tuple(sum(times * size[symbol] for symbol, times in axis.items()) for axis in _axes(tensor))
+
+
+def _axes(tensor: Tensor) -> list[Axis]:
+    """The axes of a tensor in symbols; parts add up along the tensor's own axis."""
+    axes: list[Axis] = []
+    for part in tensor.parts:
+        own = _part_axes(part)
+        if not axes:
+            axes = own
+        else:
+            joined = axes[tensor.axis]
+            axes[tensor.axis] = {
+                s: joined.get(s, 0) + own[tensor.axis].get(s, 0) for s in {**joined, **own[tensor.axis]}
+            }
+    return axes
+
+
+def _part_axes(part: Part) -> list[Axis]:
+    axes = [{"H": len(part.gates)} if axis == "gates" else {axis: 1} for axis in _AXES[part.role]]
+    return axes[::-1] if part.transposed else axes
+
+
+def _said(axis: Axis, known: Mapping[str, int]) -> str:
+    word = {"H": "hidden_size", "S": "the state's size", "I": "input_size"}
+    terms = [(f"{times} x " if times > 1 else "") + word[s] for s, times in axis.items()]
+    values = "".join(f" with {word[s]} {known[s]}" for s in axis if s in known)
+    return " + ".join(terms) + values
+
+
+def _raise_missing(matched: Match, symbols: set[str]) -> None:
+    """The sizes cannot be told: name the weight that would tell them."""
+    role = "weight_ih" if "I" in symbols else "weight_hh"
+    form = matched.form
+    for index, tensor in enumerate(form.tensors):
+        if role in tensor.roles and (index, 0, 0) not in matched.at:
+            name = written(form, tensor, matched.num_layers, matched.num_directions, 0, 0)
+            raise LayoutError(f"{name!r} is missing. Give all tensors of the LSTM.")
+    raise LayoutError(f"the shapes leave {sorted(symbols)} open. Give all tensors of the LSTM.")

@@ -1,0 +1,172 @@
+"""The pieces a layout is made of: plain data, from which reading and writing both follow.
+
+A *form* is one way a system stores an LSTM: tensors, and how layers and directions appear in their names. A *tensor*
+holds *parts*: canonical arrays (parameters.py), each with its gates in some order, perhaps transposed. An *argument* is
+a constructor argument of the system and what it says of a spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NOT_SAID: Any = object()  # an argument whose absence says nothing: the arrays tell
+
+Claims = dict[str, tuple[Any, ...]]  # field of LSTMSpec (or "form") → the values it may have
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a name: the text that is written, and the pattern that is read (the text itself, unless given)."""
+
+    text: str
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How layers and directions appear in names: what replaces `{layer}` and `{direction}` of a tensor's name.
+
+    layer: with {k}, the layer; "" where there can be one only. always: also where there is one layer only; else a lone
+    layer has the bare name. one: the direction of a layer that has one. two: forward and backward of one that has two.
+    """
+
+    layer: str = "layer_{k}/"
+    always: bool = False
+    one: Piece = Piece("")
+    two: tuple[Piece, Piece] | None = None
+
+    def layer_text(self, k: int, num_layers: int) -> str:
+        return self.layer.replace("{k}", str(k)) if self.always or num_layers > 1 else ""
+
+    def direction_text(self, d: int, num_directions: int) -> str:
+        return self.two[d].text if self.two and num_directions == 2 else self.one.text
+
+
+@dataclass(frozen=True)
+class Part:
+    """A canonical array inside a tensor.
+
+    gates: their order along the array's first axis; one letter where a tensor holds one gate; "" for an array without
+    gates. A gate that the spec lacks (f of coupled gates) is written as zeros and ignored when read.
+    transposed: stored as [columns, gates·H]. run: in a flat vector, all parts of run 0 come before those of run 1.
+    forget_offset: added to the forget gate at run time, so that the stored value is the true one minus it.
+    """
+
+    role: str
+    gates: str = ""
+    transposed: bool = False
+    run: int = 0
+    forget_offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor: its name, its parts, and the axis along which they follow each other.
+
+    span: "direction" — one a direction; "layer" — one a layer, the directions stacked on a new first axis;
+    "stack" — one flat vector for everything: run by run, layer by layer, direction by direction.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    axis: int = 0
+    span: str = "direction"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(part.role for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way a system stores an LSTM.
+
+    aliases: the names that the first tensors would have under a second scheme (they exist where those do). All aliases
+    of a stack, in order, point at all its tensors, in order: see paddle.py for why that is not the same.
+    marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all.
+    """
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    names: Names
+    aliases: tuple[str, ...] = ()
+    marker: str = ""
+    detect: bool = True
+
+    def holds(self, role: str) -> bool:
+        return any(role in tensor.roles for tensor in self.tensors)
+
+    @property
+    def flat(self) -> bool:
+        return any(tensor.span == "stack" for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A constructor argument: its name, and the field of the spec that has the same value, or a table.
+
+    table: (value, what it says of the spec's fields); a field may be left several values, as a tuple.
+    default: the system's own. An argument is written where it differs from it; without one, always.
+    written: False for a name that is only read, because the system has no such argument or calls it otherwise.
+    needed: the arrays don't tell, so that reading needs it. rule: what an error should say of the fields it covers.
+    """
+
+    name: str
+    field: str = ""
+    table: tuple[tuple[Any, Mapping[str, Any]], ...] = ()
+    default: Any = NOT_SAID
+    written: bool = True
+    needed: bool = False
+    rule: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.field,) if self.field else tuple({f: None for _, says in self.table for f in says})
+
+    def claims(self, value: Any) -> Claims | None:
+        """What a value says; None if the argument cannot have it."""
+        if self.field:
+            return {self.field: (value,)}
+        for known, says in self.table:
+            if value is known or (known is not None and _equal(value, known)):
+                return {f: v if isinstance(v, tuple) else (v,) for f, v in says.items()}
+        return None
+
+    def write(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The argument for a spec's fields, if it says anything that its default does not."""
+        value = facts[self.field] if self.field else self._fitting(facts)
+        if not self.written or value is NOT_SAID or (self.default is not NOT_SAID and value == self.default):
+            return {}
+        return {self.name: value}
+
+    def _fitting(self, facts: Mapping[str, Any]) -> Any:
+        for value, says in self.table:
+            if all(facts[f] in (v if isinstance(v, tuple) else (v,)) for f, v in says.items()):
+                return value
+        return NOT_SAID
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Several constructor arguments that say something only together, translated by two functions.
+
+    read: the given arguments → claims, raising LayoutError for values they cannot have. write: a spec's fields → the
+    arguments that differ from their defaults, or {} where they cannot say it.
+    """
+
+    names: tuple[str, ...]
+    fields: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Claims]
+    write: Callable[[Mapping[str, Any]], dict[str, Any]]
+    rule: str = ""
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """a == b for scalars and text; arrays and the like are equal to nothing."""
+    return isinstance(a == b, bool) and bool(a == b)
