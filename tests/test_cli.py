@@ -88,9 +88,7 @@ def test_every_command_has_help_with_json_and_the_exit_codes(command: str) -> No
     assert "Exit codes" in result.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["inspect"], ["inspect", "a.pt", "--nonsense"], ["convert", "a.pt"]]
-)
+@pytest.mark.parametrize("line", ["nonsense", "inspect", "inspect a.pt --nonsense", "convert a.pt"])
 def test_wrong_usage_is_exit_code_2(line: str) -> None:
     result = run(*line.split())
     assert result.exit_code == 2

@@ -3,7 +3,9 @@
 Importing this imports no framework: each is loaded when a backend is asked for by name.
 """
 
-from .checkpoints import inspect, load, save
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     BackendUnavailable,
     CheckpointError,
@@ -22,6 +24,11 @@ from .plugins import backends
 from .presets import preset
 from .spec import LSTMSpec
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from . import checkpoints as checkpoints
+    from . import layouts as layouts
+    from .checkpoints import inspect, load, save
 
 __version__ = "0.1.0"
 
@@ -47,3 +54,13 @@ __all__ = [
     "preset",
     "save",
 ]
+
+# Files and layouts are a quarter of the import's time, and many a program needs neither.
+_LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name] or name}", __name__)
+    return getattr(module, name) if _LATER[name] else module

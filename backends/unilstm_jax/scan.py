@@ -10,7 +10,7 @@ vmap and higher derivatives work as ever, which a custom_vjp would have lost.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,9 @@ from .ops import OPS, JaxOps
 Array = Any
 
 
-class _Inputs(NamedTuple):
-    """What the recurrence is differentiated by. weight_ch and weight_hr are None where the spec has none."""
-
-    gx: Array  # [T, B, G·H]
-    h: Array  # [B, P or H]
-    c: Array  # [B, H]
-    weight_hh: Array
-    weight_ch: Array | None
-    weight_hr: Array | None
+# The input projection of all steps as one GEMM before the scan pays for few rows, where a step is a matrix-vector
+# product; from about 8 rows on, XLA on a CPU is faster with the projection inside (measured: docs/benchmarks.md).
+_HOIST_BELOW = 8
 
 
 def scan(
@@ -41,8 +35,8 @@ def scan(
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
     valid = call.valid(ops)
     x = call.x if valid is None else jnp.where(valid, call.x, 0)
-    inputs = _Inputs(lstm.inputs(ops, p, x), *state, p["weight_hh"], p.get("weight_ch"), p.get("weight_hr"))
-    h_all, c_all, h, c = _recurrence(spec, reverse, inputs, valid)
+    p = {role: value for role, value in p.items() if role not in ("h_0", "c_0")}  # already in the state
+    h_all, c_all, h, c = _recurrence(spec, reverse, (x, *state, p), valid)
     y = h_all if valid is None else jnp.where(valid, h_all, 0)
     if not call.cells:
         return DirectionResult(y, h, c)
@@ -50,62 +44,68 @@ def scan(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _recurrence(spec: LSTMSpec, reverse: bool, inputs: _Inputs, valid: Array | None) -> Any:
-    """h and c after every step [T, B, …], held where a row has ended, and the last of each."""
+def _recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None) -> Any:
+    """h and c after every step [T, B, …], held where a row has ended, and the last of each.
+
+    inputs: x [T, B, I], h [B, P or H], c [B, H], and the arrays of the direction by role.
+    """
     return _run(spec, reverse, inputs, valid)[:4]
 
 
-def _run(spec: LSTMSpec, reverse: bool, inputs: _Inputs, valid: Array | None) -> Any:
-    p = {} if inputs.weight_hr is None else {"weight_hr": inputs.weight_hr}
+def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None) -> Any:
+    """The same, and the pre-activations of every step."""
+    x, h, c, p = inputs
+    hoist = x.shape[1] < _HOIST_BELOW
 
     def body(state: Any, step: Any) -> Any:
         h, c = state
-        gx, on = step
-        z = gx + OPS.linear(h, inputs.weight_hh)
-        m, c_new = lstm.gates(OPS, spec, inputs.weight_ch, z, c)
+        x, on = step
+        z = (x if hoist else lstm.inputs(OPS, p, x)) + OPS.linear(h, p["weight_hh"])
+        m, c_new = lstm.gates(OPS, spec, p.get("weight_ch"), z, c)
         h_new = lstm.output(OPS, spec, p, m)
         if on is not None:
             h_new, c_new = jnp.where(on, h_new, h), jnp.where(on, c_new, c)
         return (h_new, c_new), (h_new, c_new, z)
 
-    (h, c), (h_all, c_all, z_all) = jax.lax.scan(body, (inputs.h, inputs.c), (inputs.gx, valid), reverse=reverse)
+    xs = (lstm.inputs(OPS, p, x) if hoist else x, valid)
+    (h, c), (h_all, c_all, z_all) = jax.lax.scan(body, (h, c), xs, reverse=reverse)
     return h_all, c_all, h, c, z_all
 
 
 @_recurrence.defjvp
 def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) -> Any:
-    inputs, valid = primals
-    d: _Inputs = tangents[0]
-    h_all, c_all, h, c, z_all = _run(spec, reverse, inputs, valid)
-    h_before, c_before = _before(h_all, inputs.h, reverse), _before(c_all, inputs.c, reverse)
-    m, of_m, of_c = _partials(spec, z_all, c_before, inputs.weight_ch)
-    # All that the tangents of gx and of the weights contribute, for all steps at once.
-    dz_given = d.gx + OPS.linear(h_before, d.weight_hh)
-    dm_given = dc_given = dh_given = None
-    if inputs.weight_ch is not None:
-        dm_given, dc_given = (_units(spec, of[2], d.weight_ch) for of in (of_m, of_c))
-    passes = None
-    if inputs.weight_hr is not None:
-        dh_given = OPS.linear(m, d.weight_hr)
+    (x, h_0, c_0, p), valid = primals
+    dx, dh_0, dc_0, dp = tangents[0]
+    h_all, c_all, h, c, z_all = _run(spec, reverse, (x, h_0, c_0, p), valid)
+    h_before, c_before = _before(h_all, h_0, reverse), _before(c_all, c_0, reverse)
+    m, of_m, of_c = _partials(spec, z_all, c_before, p.get("weight_ch"))
+    # All that the tangents of x and of the weights contribute, for all steps at once.
+    _, dz_given = jax.jvp(lambda p, x: lstm.inputs(OPS, p, x), (p, x), (dp, dx))
+    dz_given = dz_given + OPS.linear(h_before, dp["weight_hh"])
+    dm_given = dc_given = dh_given = passes = None
+    if "weight_ch" in p:
+        dm_given, dc_given = (_units(spec, of[2], dp["weight_ch"]) for of in (of_m, of_c))
+    if "weight_hr" in p:
+        dh_given = OPS.linear(m, dp["weight_hr"])
         if spec.proj_clip:
-            passes = (jnp.abs(OPS.linear(m, inputs.weight_hr)) <= spec.proj_clip).astype(m.dtype)
+            passes = (jnp.abs(OPS.linear(m, p["weight_hr"])) <= spec.proj_clip).astype(m.dtype)
 
     def body(state: Any, step: Any) -> Any:
         dh, dc = state
         on, dz, m_z, m_c, c_z, c_c, dm_more, dc_more, dh_more, through = step
-        dz = dz + OPS.linear(dh, inputs.weight_hh)
+        dz = dz + OPS.linear(dh, p["weight_hh"])
         dm = _units(spec, m_z, dz) + m_c * dc
         dc_new = _units(spec, c_z, dz) + c_c * dc
         if dm_more is not None:
             dm, dc_new = dm + dm_more, dc_new + dc_more
-        dh_new = dm if inputs.weight_hr is None else OPS.linear(dm, inputs.weight_hr) + dh_more
+        dh_new = dm if dh_more is None else OPS.linear(dm, p["weight_hr"]) + dh_more
         dh_new = dh_new if through is None else dh_new * through
         if on is not None:
             dh_new, dc_new = jnp.where(on, dh_new, dh), jnp.where(on, dc_new, dc)
         return (dh_new, dc_new), (dh_new, dc_new)
 
     xs = (valid, dz_given, *of_m[:2], *of_c[:2], dm_given, dc_given, dh_given, passes)
-    (dh, dc), (dh_all, dc_all) = jax.lax.scan(body, (d.h, d.c), xs, reverse=reverse)
+    (dh, dc), (dh_all, dc_all) = jax.lax.scan(body, (dh_0, dc_0), xs, reverse=reverse)
     return (h_all, c_all, h, c), (dh_all, dc_all, dh, dc)
 
 
