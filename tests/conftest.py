@@ -6,6 +6,10 @@ import contextlib
 import os
 from typing import Any
 
+# Before any framework is imported: the workers of pytest-xdist share the cores, and OpenMP threads that wait for one
+# another on a shared core spin for seconds over what takes milliseconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -27,7 +27,8 @@ SPEC = LSTMSpec(3, 4)
 
 
 def run(*arguments: Any) -> Any:
-    return testing.CliRunner().invoke(app, [str(a) for a in arguments])
+    wide = {"COLUMNS": "200"}  # tables fold at the width of the terminal that runs the tests, if there is one
+    return testing.CliRunner().invoke(app, [str(a) for a in arguments], env=wide)
 
 
 def draw(spec: LSTMSpec = SPEC) -> Weights:

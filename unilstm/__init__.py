@@ -19,8 +19,6 @@ from .errors import (
     UnknownBackend,
     UnsupportedByLayout,
 )
-from .factory import LSTM, port
-from .plugins import backends
 from .presets import preset
 from .spec import LSTMSpec
 from .weights import Weights
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from . import checkpoints as checkpoints
     from . import layouts as layouts
     from .checkpoints import inspect, load, save
+    from .factory import LSTM, port
+    from .plugins import backends
 
 __version__ = "0.1.0"
 
@@ -55,8 +55,9 @@ __all__ = [
     "save",
 ]
 
-# Files and layouts are a quarter of the import's time, and many a program needs neither.
+# Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
+_LATER |= {"LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 
 def __getattr__(name: str) -> Any:

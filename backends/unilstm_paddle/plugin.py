@@ -37,7 +37,7 @@ class PaddleBackend:
     def devices(self) -> list[str]:
         import paddle
 
-        return list(paddle.device.get_available_device())
+        return list(dict.fromkeys(["cpu", *paddle.device.get_available_device()]))
 
     def paths(self) -> tuple[str, ...]:
         return ("native", "composed")

@@ -1,0 +1,60 @@
+# One virtual environment, made on demand; every install is pinned by constraints.txt.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help demo test lint conformance bench docs clean
+
+help:
+	@echo "make demo         port a trained speaker encoder to every framework and compare"
+	@echo "make test         all tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make conformance  the wide conformance matrix, with a report in reports/"
+	@echo "make bench        the figures of docs/benchmarks.md"
+	@echo "make docs         the documentation site, in site/"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unilstm needs Python 3.11 or later: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/.all: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[all]"
+	@touch $@
+
+.venv/.test: .venv/.all
+	$(PIP) -e ".[test]"
+	@touch $@
+
+.venv/.docs: .venv/.all
+	$(PIP) -e ".[docs]"
+	@touch $@
+
+# The package holds the checkpoint (15 MB); its own dependencies are not needed to read it.
+.venv/.resemblyzer: | .venv/.all
+	$(PIP) --no-deps Resemblyzer==0.1.4
+	@touch $@
+
+demo: .venv/.all .venv/.resemblyzer
+	$(BIN)/unilstm demo --out demo-output
+
+test: .venv/.test
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+conformance: .venv/.test
+	@mkdir -p reports
+	$(BIN)/unilstm conformance --all --strict --report reports/conformance.html --report reports/conformance.json --report reports/conformance.xml
+
+bench: .venv/.test
+	$(BIN)/python bench/composed.py
+
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv build dist site demo-output reports

@@ -1,0 +1,11 @@
+"""Checkpoint files: save an LSTM, load one, and find those in a file that something else wrote.
+
+Every file is hostile until parsed: nothing in it is executed, and sizes are checked before memory is taken. Whatever
+is wrong with a file raises CheckpointError with the file, the problem and the cure. Importing this imports neither
+safetensors nor a framework.
+"""
+
+from .loading import FoundLSTM, inspect, load
+from .saving import save
+
+__all__ = ["FoundLSTM", "inspect", "load", "save"]

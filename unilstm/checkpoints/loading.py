@@ -1,0 +1,132 @@
+"""Loading: an LSTM's weights from a file, whatever wrote it; and what a file holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import layouts
+from ..errors import CheckpointError, LayoutError, SpecError
+from ..parameters import parameter_count
+from ..spec import LSTMSpec
+from ..weights import Weights, check_dtype
+from .contents import Arrays, Contents
+from .finding import choose, find
+from .formats import open_checkpoint
+from .metadata import About, read_about
+
+CANONICAL = "unilstm"  # what inspect() calls the layout of the canonical arrays
+
+
+@dataclass(frozen=True)
+class FoundLSTM:
+    """One LSTM in a file. prefix: what its arrays' names start with. dtype: as stored, "bfloat16" included.
+
+    uncertain: what names and shapes leave open. problem: why its arrays cannot be read as an LSTM; spec is None then.
+    """
+
+    file: str
+    prefix: str
+    layout: str
+    spec: LSTMSpec | None
+    parameters: int
+    dtype: str
+    uncertain: str | None = None
+    problem: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**vars(self), "spec": self.spec and self.spec.to_dict()}
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    prefix: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+) -> Weights:
+    """Read one LSTM from a file: what save() wrote, exactly; or the LSTM in a checkpoint of something else.
+
+    path: .safetensors; .pt, .pth, .bin or .ckpt (torch.save files; tensors only, nothing in them is run).
+    layout: whose names the arrays have, where finding out is not enough. prefix: which LSTM, where a file has several:
+        the whole of what its names start with, such as "model_state.lstm.", or its end, such as "lstm.".
+    config: that system's own constructor arguments, where shapes don't tell, such as {"batch_first": True}.
+    dtype: convert to "float16", "float32" or "float64"; bfloat16 files need one.
+
+    Raises CheckpointError for a file that is missing, damaged or unsafe, and for no LSTM in it or several; LayoutError
+    for an unknown layout or dtype.
+    """
+    if dtype is not None:
+        check_dtype(dtype)
+    if layout is not None:
+        layouts.get(layout)  # an unknown one is the caller's mistake, not the file's
+    contents = open_checkpoint(Path(path))
+    about = read_about(contents) if layout is None and config is None else None
+    if about is not None:
+        return _load_own(contents, about, prefix, dtype)
+    found = choose(contents, layout, prefix)
+    return _from_layout(contents, found.layout, found.prefix, found.names, config or {}, dtype)
+
+
+def inspect(path: str | os.PathLike[str]) -> list[FoundLSTM]:
+    """Every LSTM in a file, in the file's order: where it is, its layout and spec, and how many parameters it has.
+
+    Reads the arrays of those LSTMs and no others. A file without an LSTM gives [].
+
+    Raises CheckpointError as load() does.
+    """
+    contents = open_checkpoint(Path(path))
+    about = read_about(contents)
+    if about is not None:
+        weights = _load_own(contents, about, None, "float32")
+        return [_found(contents, about.layout or CANONICAL, about.prefix, tuple(contents.entries), weights)]
+    return [_inspect(contents, f) for f in find(contents)]
+
+
+def _inspect(contents: Contents, found: layouts.Found) -> FoundLSTM:
+    try:
+        weights = _from_layout(contents, found.layout, found.prefix, found.names, {}, "float32")
+    except CheckpointError as problem:
+        dtype = contents.dtypes(found.names)
+        return FoundLSTM(str(contents.path), found.prefix, found.layout, None, 0, dtype, None, str(problem))
+    return _found(contents, found.layout, found.prefix, found.names, weights, found.uncertain)
+
+
+def _found(
+    contents: Contents, layout: str, prefix: str, names: tuple[str, ...], weights: Weights, uncertain: str | None = None
+) -> FoundLSTM:
+    count, dtype = parameter_count(weights.spec), contents.dtypes(names)
+    return FoundLSTM(str(contents.path), prefix, layout, weights.spec, count, dtype, uncertain)
+
+
+def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str | None) -> Weights:
+    if prefix is not None and prefix != about.prefix:
+        raise CheckpointError(
+            f"{contents.path}: holds one LSTM, under {about.prefix!r}, not under prefix={prefix!r}. Leave prefix out."
+        )
+    names = tuple(contents.entries)
+    if about.spec is None:
+        return _from_layout(contents, str(about.layout), about.prefix, names, about.config, dtype)
+    arrays, skip = Arrays(contents, names, dtype), len(about.prefix)
+    try:
+        return Weights(about.spec, {name[skip:]: arrays[name] for name in names if name.startswith(about.prefix)})
+    except LayoutError as problem:
+        raise _does_not_fit(contents, problem) from problem
+
+
+def _from_layout(
+    contents: Contents, layout: str, prefix: str, names: tuple[str, ...], config: Mapping[str, Any], dtype: str | None
+) -> Weights:
+    try:
+        return layouts.read(layout, Arrays(contents, names, dtype), prefix, config)
+    except (LayoutError, SpecError) as problem:
+        raise _does_not_fit(contents, problem) from problem
+
+
+def _does_not_fit(contents: Contents, problem: Exception) -> CheckpointError:
+    return CheckpointError(f"{contents.path}: {problem}")

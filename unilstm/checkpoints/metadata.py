@@ -1,0 +1,94 @@
+"""What unilstm writes into the metadata of a safetensors file, so that load() gives back exactly what was saved.
+
+The key "unilstm" holds JSON:
+    {"format": 1, "layout": null, "prefix": "", "spec": {…}}        the canonical arrays; spec is LSTMSpec.to_dict()
+    {"format": 1, "layout": "keras", "prefix": "", "config": {…}}   another layout's; config is from_layout's
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CheckpointError, SpecError
+from ..spec import LSTMSpec
+from ..weights import Weights
+from .contents import Contents
+
+KEY = "unilstm"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of itself: the canonical arrays of `spec`, or those of `layout` with `config`."""
+
+    layout: str | None
+    prefix: str
+    spec: LSTMSpec | None
+    config: dict[str, Any]
+
+
+def describe(weights: Weights, layout: str | None, prefix: str) -> dict[str, str]:
+    """The metadata to write beside the arrays."""
+    about: dict[str, Any] = {"format": FORMAT, "layout": layout, "prefix": prefix}
+    if layout is None:
+        about["spec"] = weights.spec.to_dict()
+    else:
+        about["config"] = weights.layout_config(layout)
+    return {KEY: json.dumps(about, sort_keys=True)}
+
+
+def read_about(contents: Contents) -> About | None:
+    """What the file says of itself, or None if unilstm did not write it. Raises CheckpointError."""
+    text = contents.metadata.get(KEY)
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise _bad(contents, f"is not JSON ({problem})") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
+        raise _bad(contents, "has no format number")
+    if fields["format"] > FORMAT:
+        raise CheckpointError(
+            f"{contents.path}: has format {fields['format']}, but this unilstm reads up to {FORMAT}. "
+            "Run: pip install --upgrade unilstm."
+        )
+    layout, prefix, config = fields.get("layout"), fields.get("prefix", ""), fields.get("config", {})
+    if not (layout is None or isinstance(layout, str)) or not isinstance(prefix, str) or not isinstance(config, dict):
+        raise _bad(contents, "has a layout, prefix or config of the wrong kind")
+    about = About(layout, prefix, _spec(contents, fields.get("spec")) if layout is None else None, config)
+    _check_layers(contents, about)
+    return about
+
+
+def _spec(contents: Contents, fields: Any) -> LSTMSpec:
+    try:
+        return LSTMSpec.from_dict(fields)
+    except SpecError as problem:
+        raise _bad(contents, f"has an impossible spec: {problem}") from problem
+
+
+def _check_layers(contents: Contents, about: About) -> None:
+    """A claim of 2**31 layers is refused before anything is counted out layer by layer."""
+    layers = about.spec.num_layers if about.spec else about.config.get("num_layers", 1)
+    # A layout may put many layers in one array, but not into fewer elements than it has layers.
+    most = len(contents.entries) if about.spec else sum(_size(e.shape) for e in contents.entries.values())
+    if not isinstance(layers, int) or layers > most:
+        raise _bad(contents, f"says num_layers={layers!r}, for which the file holds too little")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _bad(contents: Contents, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{contents.path}: its metadata {KEY!r} {problem}. Pass layout= (--from) and prefix= (--lstm) to read the "
+        "arrays without it."
+    )

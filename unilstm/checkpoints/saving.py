@@ -1,0 +1,94 @@
+"""Saving: an LSTM's weights to a file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..factory import weights_of
+from .formats import format_of
+from .metadata import describe
+
+
+def save(
+    what: Any,
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    prefix: str = "",
+    allow: str | tuple[str, ...] = (),
+) -> None:
+    """Write an LSTM to a file of the type that the suffix names.
+
+    what: Weights, a unilstm layer of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or paddle.nn.LSTM.
+    path: .safetensors holds any spec, and load() gives back exactly what was saved. .pt and .pth (.bin, .ckpt) hold a
+        plain state_dict, in torch's layout unless `layout` names another, and need torch.
+    layout: the names to write under (unilstm.layouts.names()). prefix: what to put before each name.
+    allow: the losses to accept, such as "merge-biases"; see Weights.to_layout.
+
+    The file is written under another name beside it, then renamed: a reader sees the old file or the new one, and an
+    error leaves nothing behind. Raises CheckpointError for a file that cannot be written; UnsupportedByLayout or
+    LossyConversion for a layout that cannot hold the spec; PortError for an object that is no LSTM.
+    """
+    target = Path(path)
+    chosen = format_of(target)
+    weights = weights_of(what)
+    layout = layout or chosen.DEFAULT_LAYOUT
+    if layout is None:
+        _refuse_losses(allow)
+        arrays = {prefix + name: array for name, array in weights.items()}
+    else:
+        arrays = weights.to_layout(layout, prefix=prefix, allow=allow)
+    with _replacing(target) as temporary:
+        chosen.write(temporary, arrays, describe(weights, layout, prefix))
+
+
+def _refuse_losses(allow: str | tuple[str, ...]) -> None:
+    if allow:
+        raise CheckpointError(
+            f"allow={allow!r} was given without a layout, but the canonical form loses nothing. Leave allow out, or "
+            "say layout=."
+        )
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside the target, which becomes the target if the block succeeds and disappears if it fails."""
+    target = Path(os.path.realpath(target))  # through a symbolic link: the file it points to, not the link
+    if target.is_dir():
+        raise CheckpointError(f"{target}: is a folder. Give the path of a file to write.")
+    if not target.parent.is_dir():
+        raise CheckpointError(f"{target}: its folder does not exist. Create {target.parent} first.")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        mode = _create(temporary, target)
+        yield temporary
+        os.chmod(temporary, mode)  # a library may have put a file of its own there, readable by the owner alone
+        _flush(temporary)
+        os.replace(temporary, target)
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise CheckpointError(
+            f"{target}: cannot be written ({reason}). Check the folder's permissions and space."
+        ) from problem
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(temporary: Path, target: Path) -> int:
+    """Make the temporary file; the mode that the target has, or that the process gives new files."""
+    with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+        own = os.fstat(file.fileno()).st_mode
+    return stat.S_IMODE(target.stat().st_mode if target.exists() else own)
+
+
+def _flush(path: Path) -> None:
+    """Put the bytes on the disk before the name points at them; a power cut must not leave an empty file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

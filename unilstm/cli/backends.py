@@ -1,0 +1,32 @@
+"""`unilstm backends`: what is installed here, and why something cannot be used."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from .. import plugins
+from .output import AsJson, out, print_json, working
+
+
+def backends(as_json: AsJson = False) -> None:
+    """List the frameworks: version, devices, paths; and why one cannot be used."""
+    with working():
+        infos = plugins.backends()
+    if as_json:
+        print_json([vars(info) for info in infos])
+        return
+    table = Table(title="Backends", title_justify="left")
+    for column in ("backend", "package", "version", "devices", "paths, fastest first", "usable"):
+        table.add_column(column)
+    for info in infos:
+        usable = "yes" if info.usable else f"no: {info.reason}"
+        cells = (
+            info.name,
+            info.distribution,
+            info.version or "–",
+            ", ".join(info.devices),
+            ", ".join(info.paths),
+            usable,
+        )
+        table.add_row(*cells, style=None if info.usable else "dim")
+    out().print(table)
