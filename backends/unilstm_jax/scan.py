@@ -36,7 +36,7 @@ def scan(
     valid = call.valid(ops)
     x = call.x if valid is None else jnp.where(valid, call.x, 0)
     p = {role: value for role, value in p.items() if role not in ("h_0", "c_0")}  # already in the state
-    h_all, c_all, h, c = _recurrence(spec, reverse, (x, *state, p), valid)
+    h_all, c_all, h, c = _compiled(spec, reverse, (x, *state, p), valid)
     y = h_all if valid is None else jnp.where(valid, h_all, 0)
     if not call.cells:
         return DirectionResult(y, h, c)
@@ -107,6 +107,10 @@ def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) 
     xs = (valid, dz_given, *of_m[:2], *of_c[:2], dm_given, dc_given, dh_given, passes)
     (dh, dc), (dh_all, dc_all) = jax.lax.scan(body, (dh_0, dc_0), xs, reverse=reverse)
     return (h_all, c_all, h, c), (dh_all, dc_all, dh, dc)
+
+
+# A call outside jit would otherwise trace and compile its scan anew each time: lax.scan knows a body by identity.
+_compiled = jax.jit(_recurrence, static_argnums=(0, 1))
 
 
 def _before(states: Array, start: Array, reverse: bool) -> Array:
