@@ -1,0 +1,113 @@
+"""Checks against the oracle: outputs, final states, every step's c, gradients, dropout masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import execution, oracle
+from .cases import Case
+from .execution import Run, Target, forward, gradients
+from .measure import Measurement, compare, holds, same_bits
+from .problems import OUTPUTS, Array, problem, reference, valid
+from .tolerances import gradient_units, output_units
+
+Measured = list[Measurement]
+
+
+def outputs(target: Target, case: Case) -> Measured:
+    """y is the oracle's, and exactly 0 at and past each row's length."""
+    y = forward(target, case).y
+    return [_output("y", y, reference(case).y, case), *_zero_past_length("y", y, case)]
+
+
+def final_state(target: Target, case: Case) -> Measured:
+    """h_n and c_n are the oracle's; those of an empty row are its initial state, bit for bit."""
+    run, want = forward(target, case), reference(case)
+    measured = [_output("h_n", run.h_n, want.h_n, case), _output("c_n", run.c_n, want.c_n, case)]
+    empty = np.array([n == 0 for n in case.row_lengths or ()], dtype=bool)
+    if empty.any() and all(m.ok for m in measured):
+        initial = _initial_state(case)
+        for name, got, start in zip(("h_n", "c_n"), (run.h_n, run.c_n), initial, strict=True):
+            measured.append(same_bits(f"{name} of empty rows", got[:, empty], start[:, empty]))
+    return measured
+
+
+def inputs_unchanged(target: Target, case: Case) -> Measured:
+    """A call leaves x, h_0, c_0 and lengths as they were, bit for bit."""
+    changed = forward(target, case).changed
+    return [holds("inputs", not changed, f"the call changed {' and '.join(changed)} in place")]
+
+
+def gradient(target: Target, case: Case) -> Measured:
+    """The outputs while differentiating, and the gradients of x, the initial state and every parameter."""
+    return _gradients(target, case, training=False)
+
+
+def masks(target: Target, case: Case) -> Measured:
+    """In training mode a key gives the masks that the project's generator gives, and again the next time.
+
+    One wrong bit in a mask changes the outputs by far more than rounding does. Gradients pass through the masks.
+    """
+    run, want = forward(target, case, training=True), reference(case, training=True)
+    measured = [_output(n, g, w, case) for n, g, w in zip(OUTPUTS, run, (want.y, want.h_n, want.c_n), strict=True)]
+    assert case.key is not None
+    again = forward.__wrapped__(target, case, training=True)  # around the cache
+    other = forward(target, replace(case, key=case.key ^ 1), training=True)
+    measured.append(same_bits("y with the same key", again.y, run.y))
+    measured.append(holds("y with another key", bool((other.y != run.y).any()), "is the same: the key is ignored"))
+    if target.backend.vjp() is not None:
+        measured += _gradients(target, case, training=True)
+    return measured
+
+
+def cell_sequence(target: Target, case: Case) -> Measured:
+    """With return_cell_sequence=True, every step's c of the last layer, and 0 past the length; y as without it."""
+    want, (y, cells) = reference(case), execution.cell_sequence(target, problem(case))
+    return [_output("c", cells, want.c_all, case), *_zero_past_length("c", cells, case), _output("y", y, want.y, case)]
+
+
+def _output(what: str, got: Array, want: Array, case: Case) -> Measurement:
+    return compare(what, got, want, output_units(case.spec, case.steps), case.dtype)
+
+
+def _gradients(target: Target, case: Case, *, training: bool) -> Measured:
+    (run, got), want = gradients(target, case, training), reference(case, training)
+    measured = _outputs_while(run, want, case)
+    units = gradient_units(case.spec, case.steps, case.batch)
+    for name, value in want.gradients.items():
+        found: Any = got.get(name)
+        measured.append(compare(f"gradient of {name}", found, value, units, case.dtype))
+    if measured[0].ok and case.row_lengths is not None:
+        measured += _zero_past_length("gradient of x", got["x"], case)
+    return measured
+
+
+def _outputs_while(run: Run, want: oracle.Result, case: Case) -> Measured:
+    pairs = zip(OUTPUTS, run, (want.y, want.h_n, want.c_n), strict=True)
+    return [_output(f"{name} while differentiating", got, value, case) for name, got, value in pairs]
+
+
+def _zero_past_length(what: str, got: Array, case: Case) -> Measured:
+    """The part of a sequence that no row has must be 0, exactly."""
+    inside = valid(case)
+    if inside.all() or got.shape[:2] != inside.shape:  # a wrong shape has been reported by the comparison before
+        return []
+    past = got[~inside]
+    return [compare(f"{what} past the length", past, np.zeros_like(past), 0.0, case.dtype)]
+
+
+def _initial_state(case: Case) -> tuple[Array, Array]:
+    """h_0 and c_0 as the call or the learned parameters give them, else zeros."""
+    p, spec = problem(case), case.spec
+    if p.h_0 is not None and p.c_0 is not None:
+        return p.h_0, p.c_0
+    names = [f"l{k}{suffix}" for k in range(spec.num_layers) for suffix in ("", "_reverse")[: spec.num_directions]]
+    if not spec.learned_state:
+        sizes = spec.state_size, spec.hidden_size
+        h, c = (np.zeros((len(names), case.batch, size), case.dtype) for size in sizes)
+        return h, c
+    h, c = (np.stack([np.tile(p.weights[f"{role}_{n}"], (case.batch, 1)) for n in names]) for role in ("h_0", "c_0"))
+    return h, c
