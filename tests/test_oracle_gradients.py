@@ -59,6 +59,28 @@ SPECS: dict[str, dict[str, Any]] = {
     "hard": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "cell_activation": ("thresholded_relu", 0.3)},
     "smooth": {"gate_activation": ("scaled_tanh", 0.7, 0.6), "cell_activation": "softsign", "output_activation": "elu"},
     "others": {"gate_activation": "sigmoid", "cell_activation": "softplus", "output_activation": ("affine", 0.5, 0.1)},
+    "no_input_gate": {"gates": ("forget", "output")},
+    "no_forget_gate": {"gates": ("input", "output")},
+    "no_output_gate": {"gates": ("input", "forget")},
+    "no_gates": {"gates": ()},
+    "no_forget_gate_peephole": {"gates": ("input", "output"), "peephole": True},
+    "output_gate_alone_peephole": {"gates": ("output",), "peephole": True, "num_layers": 2},
+    "coupled_no_output_gate": {"gates": ("input", "forget"), "coupled_gates": True, "peephole": True},
+    "highway": {"highway": True},
+    "highway_single_bias": {"highway": True, "bias": "single", "num_layers": 2},
+    "highway_no_bias_no_gates": {"highway": True, "bias": "none", "gates": ()},
+    "highway_alternating": {"highway": True, "direction": "alternating", "num_layers": 3},
+    "highway_bidirectional": {"highway": True, "direction": "bidirectional", "num_layers": 2},
+    "highway_projection": {"highway": True, "proj_size": 2, "num_layers": 2},
+    "highway_coupled_peephole": {"highway": True, "coupled_gates": True, "peephole": True},
+    "highway_clips": {"highway": True, "gate_clip": 0.5, "cell_clip": 0.2},
+    "residual": {"residual": True, "num_layers": 3},
+    "residual_dropout": {"residual": True, "dropout": 0.5, "num_layers": 3},
+    "residual_bidirectional": {"residual": True, "direction": "bidirectional", "num_layers": 3},
+    "residual_bidirectional_mul": {"residual": True, "direction": "bidirectional", "num_layers": 2, "merge": "mul"},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "recurrent_dropout_bidirectional": {"recurrent_dropout": 0.4, "direction": "bidirectional", "num_layers": 2},
+    "recurrent_dropout_projection": {"recurrent_dropout": 0.4, "proj_size": 2, "peephole": True, "num_layers": 2},
     "everything": {
         "num_layers": 2,
         "direction": "bidirectional",
@@ -73,6 +95,9 @@ SPECS: dict[str, dict[str, Any]] = {
         "proj_clip": 0.6,
         "learned_state": True,
         "dropout": 0.3,
+        "highway": True,
+        "residual": True,
+        "recurrent_dropout": 0.3,
     },
 }
 
@@ -94,6 +119,7 @@ class Case:
         shape = (T, B, spec.output_size)
         kept = {k: draw.random(shape) >= spec.dropout for k in range(1, spec.num_layers)}
         self.masks = {k: v / (1 - spec.dropout) for k, v in kept.items()} if spec.dropout else None
+        self.recurrent_masks = self.draw_recurrent_masks(draw, B) if spec.recurrent_dropout else None
         self.probes = {
             "y": draw.normal(size=(*axes, spec.output_size)),
             "h_n": draw.normal(size=(n, B, spec.state_size)),
@@ -103,11 +129,16 @@ class Case:
         lines = {name: draw.normal(size=v.shape) for name, v in self.values.items()}
         self.lines = {name: line / np.linalg.norm(line) for name, line in lines.items()}
 
+    def draw_recurrent_masks(self, draw: np.random.Generator, B: int) -> dict[tuple[int, int], Array]:
+        p, places = self.spec.recurrent_dropout, np.ndindex(self.spec.num_layers, self.spec.num_directions)
+        return {(layer, d): (draw.random((B, self.spec.state_size)) >= p) / (1 - p) for layer, d in places}
+
     def run(self, *, differentiate: bool = False, changed: dict[str, Array] | None = None) -> oracle.Result:
         v = self.values | (changed or {})
         arrays, probes = {n: v[n] for n in self.parameter_names}, self.probes if differentiate else None
+        masks: dict[str, Any] = {"masks": self.masks, "recurrent_masks": self.recurrent_masks}
         states = v.get("h_0"), v.get("c_0")
-        return oracle.run(self.spec, arrays, v["x"], *states, self.lengths, masks=self.masks, probes=probes)
+        return oracle.run(self.spec, arrays, v["x"], *states, self.lengths, **masks, probes=probes)
 
     def along(self, key: str, line: Array) -> Callable[[float], float]:
         """The probed sum, as a function of how far one input has moved along a line."""

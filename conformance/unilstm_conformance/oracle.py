@@ -4,9 +4,10 @@ Everything else in this project is judged against it, so it shares no code with 
 an LSTMSpec, and needs NumPy and the tape beside it. It is meant to be checked by eye against
 
     Hochreiter & Schmidhuber 1997 (the cell), Gers, Schmidhuber & Cummins 2000 (the forget gate),
-    Gers & Schmidhuber 2000 (peepholes), Greff et al. 2017, section II and appendix (all of it in one notation; CIFG),
-    Sak, Senior & Beaufays 2014 (projection), Schuster & Paliwal 1997 (two directions), Zhou & Xu 2015 (alternating
-    directions), Zaremba, Sutskever & Vinyals 2014 (dropout between layers).
+    Gers & Schmidhuber 2000 (peepholes), Greff et al. 2017, section II and appendix (all of it in one notation; CIFG,
+    NIG, NFG, NOG), Sak, Senior & Beaufays 2014 (projection), Schuster & Paliwal 1997 (two directions), Zhou & Xu 2015
+    (alternating directions), He, Lee, Lewis & Zettlemoyer 2017, eqs. 7-9 (highway), Peters et al. 2018 (residual),
+    Zaremba, Sutskever & Vinyals 2014 (dropout between layers), Gal & Ghahramani 2016 (dropout of the h that is read).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .tape import Array, Var, activated, clipped, gradients, joined
+from .tape import Array, Leaves, Var, activated, as_float64, clipped, gradients, joined
 
 if TYPE_CHECKING:  # the oracle reads a spec that it is given; running it imports nothing of unilstm
     from unilstm.spec import LSTMSpec
@@ -54,6 +55,7 @@ def run(
     lengths: Sequence[int] | np.ndarray[Any, Any] | None = None,
     *,
     masks: Mapping[int, ArrayLike] | None = None,
+    recurrent_masks: Mapping[tuple[int, int], ArrayLike] | None = None,
     probes: Mapping[str, ArrayLike] | None = None,
 ) -> Result:
     """Run an LSTM over a batch.
@@ -61,11 +63,12 @@ def run(
     arrays: the parameters by canonical name. x: [B, T, I], or [T, B, I] if the spec is not batch_first.
     h_0 [L·D, B, P or H], c_0 [L·D, B, H]: where not given, the learned state, else 0. lengths: [B]; all T if not given.
     masks: multipliers [T, B, F] for the input of a layer > 0, by layer: dropout, drawn and scaled already.
+    recurrent_masks: multipliers [B, P or H] for the h that every step reads, by (layer, direction), drawn likewise.
     probes: weights for the outputs "y", "h_n", "c_n", "c_all", shaped as these; their weighted sum is differentiated.
     Raises ValueError if an array does not fit the spec and the batch.
     """
     sizes = _Sizes(spec, np.shape(x))
-    leaves = _Leaves(arrays)
+    leaves = Leaves(arrays)
     stack = [[_Cell(sizes, leaves, layer, d) for d in range(sizes.D)] for layer in range(spec.num_layers)]
     leaves.check_all_read()
     leaves.add("x", x, (*sizes.at(sizes.B, sizes.T), spec.input_size))
@@ -74,9 +77,10 @@ def run(
     if c_0 is not None:
         leaves.add("c_0", c_0, sizes.shape("c_n"))
     drawn = {layer: sizes.mask(layer, mask) for layer, mask in (masks or {}).items()}
-    places = [
-        p for b, length in enumerate(sizes.lengths(lengths)) for p in _row(sizes, leaves, stack, drawn, b, length)
-    ]
+    recurrent = {place: sizes.recurrent_mask(place, mask) for place, mask in (recurrent_masks or {}).items()}
+    places: list[Place] = []
+    for b, length in enumerate(sizes.lengths(lengths)):
+        places += _row(sizes, leaves, stack, drawn, recurrent, b, length)
     outputs = {name: np.zeros(sizes.shape(name)) for name in ("y", "h_n", "c_n", "c_all")}
     for name, where, value in places:
         outputs[name][where] = value.value
@@ -103,15 +107,17 @@ class _Gate:
 class _Cell:
     """One direction of one layer."""
 
-    def __init__(self, sizes: _Sizes, leaves: _Leaves, layer: int, direction: int) -> None:
+    def __init__(self, sizes: _Sizes, leaves: Leaves, layer: int, direction: int) -> None:
         self.spec = spec = sizes.spec
         self.right_to_left = (
             direction == 1 or spec.direction == "reverse" or (spec.direction == "alternating" and layer % 2 == 1)
         )
         own = f"_l{layer}" + ("_reverse" if direction == 1 else "")
         H, P = sizes.H, sizes.P
-        letters = "igo" if spec.coupled_gates else "ifgo"
-        p_letters = letters.replace("g", "") if spec.peephole else ""
+        absent = [gate[0] for gate in ("input", "forget", "output") if gate not in spec.gates]
+        absent += ["f"] * spec.coupled_gates + ["r"] * (not spec.highway)
+        letters = [letter for letter in "ifgor" if letter not in absent]
+        p_letters = [letter for letter in letters if letter in "ifo"]
         rows = (len(letters) * H,)
         W = leaves.parameter("weight_ih" + own, (*rows, sizes.input_size(layer)))
         R = leaves.parameter("weight_hh" + own, (*rows, P))
@@ -120,12 +126,15 @@ class _Cell:
         p = leaves.parameter("weight_ch" + own, (len(p_letters) * H,)) if spec.peephole else None
 
         def gate(letter: str) -> _Gate:
-            n, m = letters.index(letter), p_letters.find(letter)
-            part, p_part = slice(n * H, (n + 1) * H), slice(m * H, (m + 1) * H)
-            return _Gate(W[part], R[part], tuple(b[part] for b in biases), p[p_part] if p and m >= 0 else None)
+            n, m = letters.index(letter) * H, p_letters.index(letter) * H if letter in p_letters else 0
+            own_p = p[m : m + H] if p and letter in p_letters else None
+            return _Gate(W[n : n + H], R[n : n + H], tuple(b[n : n + H] for b in biases), own_p)
 
-        self.i, self.g, self.o = gate("i"), gate("g"), gate("o")
-        self.f = None if spec.coupled_gates else gate("f")
+        self.g = gate("g")
+        # None has no weights: it is 1, or 1 - i.
+        self.i, self.f, self.o, self.r = (gate(letter) if letter in letters else None for letter in "ifor")
+        self.W_xh = leaves.parameter("weight_xh" + own, (H, sizes.input_size(layer))) if spec.highway else None
+        self.b_xh = leaves.parameter("bias_xh" + own, (H,)) if spec.highway and spec.bias == "double" else None
         self.W_hr = leaves.parameter("weight_hr" + own, (P, H)) if spec.proj_size else None
         self.h_0 = leaves.parameter("h_0" + own, (P,)) if spec.learned_state else Var(np.zeros(P))
         self.c_0 = leaves.parameter("c_0" + own, (H,)) if spec.learned_state else Var(np.zeros(H))
@@ -138,19 +147,27 @@ class _Cell:
             g = φ(W_g x + R_g h + b_g)
             c' = f ⊙ c + i ⊙ g
             o = σ(W_o x + R_o h + b_o + p_o ⊙ c')
-            h' = o ⊙ ψ(c'), or W_hr (o ⊙ ψ(c')) where there is a projection
+            m = o ⊙ ψ(c')
+            h' = m, or W_hr m where there is a projection
+
+        A gate i, f or o that the spec leaves out is 1. With a highway (He et al. 2017, eqs. 7-9), m is instead
+
+            r ⊙ o ⊙ ψ(c') + (1 - r) ⊙ (W_xh x + b_xh), where r = σ(W_r x + R_r h + b_r)
 
         What a spec may clip: the argument of every σ and φ; c', before o and ψ see it; the projected h'.
         """
-        i = self.σ(self.i(x, h, c))
-        f = self.σ(self.f(x, h, c)) if self.f else 1.0 - i
+        one = Var(np.ones(c.value.shape))
+        i = self.σ(self.i(x, h, c)) if self.i else one
+        f = 1.0 - i if self.spec.coupled_gates else self.σ(self.f(x, h, c)) if self.f else one
         g = self.φ(self.g(x, h, c))
         c = clipped(f * c + i * g, self.spec.cell_clip)
-        o = self.σ(self.o(x, h, c))
-        h = o * self.ψ(c)
-        if self.W_hr:
-            h = clipped(self.W_hr @ h, self.spec.proj_clip)
-        return h, c
+        o = self.σ(self.o(x, h, c)) if self.o else one
+        m = o * self.ψ(c)
+        if self.r and self.W_xh:
+            r = self.σ(self.r(x, h, c))
+            carried = self.W_xh @ x + self.b_xh if self.b_xh else self.W_xh @ x
+            m = r * m + (1.0 - r) * carried
+        return clipped(self.W_hr @ m, self.spec.proj_clip) if self.W_hr else m, c
 
     def σ(self, a: Var) -> Var:
         kind = self.spec.gate_activation
@@ -164,22 +181,32 @@ class _Cell:
         kind = self.spec.output_activation
         return activated(c, kind.name, kind.alpha, kind.beta)
 
-    def read(self, row: Row, h: Var, c: Var) -> tuple[Row, Row, Var, Var]:
-        """Read a row, from its first step on or from its last step back: each step's h and c, and the final h and c."""
+    def read(self, row: Row, h: Var, c: Var, mask: Array | None) -> tuple[Row, Row, Var, Var]:
+        """Read a row, from its first step on or from its last step back: each step's h and c, and the final h and c.
+
+        mask: multiplies the h that each step reads, the initial one too, not the h that it makes.
+        """
         hs: Row = {}
         cs: Row = {}
         for t in sorted(row, reverse=self.right_to_left):
-            h, c = self.step(row[t], h, c)
+            h, c = self.step(row[t], h if mask is None else h.scaled(mask), c)
             hs[t], cs[t] = h, c
         return hs, cs, h, c
 
 
 def _row(
-    sizes: _Sizes, leaves: _Leaves, stack: list[list[_Cell]], masks: dict[int, Array], b: int, length: int
+    sizes: _Sizes,
+    leaves: Leaves,
+    stack: list[list[_Cell]],
+    masks: dict[int, Array],
+    recurrent_masks: dict[tuple[int, int], Array],
+    b: int,
+    length: int,
 ) -> Iterator[Place]:
     """Row b, alone, through all layers: its part of each output."""
     row: Row = {t: leaves.vars["x"][sizes.at(b, t)] for t in range(length)}
     for layer, cells in enumerate(stack):
+        before = row
         if layer in masks:
             row = {t: x.scaled(masks[layer][t, b]) for t, x in row.items()}
         outputs: list[Row] = []
@@ -187,7 +214,8 @@ def _row(
             n = layer * len(cells) + d
             h = leaves.vars["h_0"][n, b] if "h_0" in leaves.vars else cell.h_0
             c = leaves.vars["c_0"][n, b] if "c_0" in leaves.vars else cell.c_0
-            hs, cs, h, c = cell.read(row, h, c)
+            mask = recurrent_masks[layer, d][b] if (layer, d) in recurrent_masks else None
+            hs, cs, h, c = cell.read(row, h, c, mask)
             outputs.append(hs)
             yield "h_n", (n, b), h
             yield "c_n", (n, b), c
@@ -195,6 +223,8 @@ def _row(
                 own = slice(d * sizes.H, (d + 1) * sizes.H)
                 yield from (("c_all", (*sizes.at(b, t), own), c) for t, c in cs.items())
         row = _merged(sizes.spec.merge, *outputs) if len(outputs) == 2 else outputs[0]
+        if sizes.spec.residual and layer > 0:
+            row = {t: h + before[t] for t, h in row.items()}
     yield from (("y", sizes.at(b, t), h) for t, h in row.items())
 
 
@@ -209,36 +239,14 @@ def _merged(merge: str, forward: Row, backward: Row) -> Row:
 
 
 def _gradients(
-    sizes: _Sizes, leaves: _Leaves, places: Iterable[Place], probes: Mapping[str, ArrayLike]
+    sizes: _Sizes, leaves: Leaves, places: Iterable[Place], probes: Mapping[str, ArrayLike]
 ) -> dict[str, Array]:
-    weights = {name: _float64(f"probe {name}", probe, sizes.shape(name)) for name, probe in probes.items()}
+    weights = {name: as_float64(f"probe {name}", probe, sizes.shape(name)) for name, probe in probes.items()}
     terms = [(value, weights[name][where]) for name, where, value in places if name in weights]
     return dict(zip(leaves.vars, gradients(terms, leaves.vars.values()), strict=True))
 
 
 # Who has which shape. Everything is checked, so that a wrong layout cannot pass as some other LSTM.
-
-
-class _Leaves:
-    """What can be differentiated by: x, the initial states and the parameters, by name."""
-
-    def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:
-        self.arrays = arrays
-        self.vars: dict[str, Var] = {}
-
-    def add(self, name: str, array: ArrayLike, shape: tuple[int, ...]) -> Var:
-        self.vars[name] = Var(_float64(name, array, shape))
-        return self.vars[name]
-
-    def parameter(self, name: str, shape: tuple[int, ...]) -> Var:
-        if name not in self.arrays:
-            raise ValueError(f"{name} is not among the arrays. Give every parameter of the spec.")
-        return self.add(name, self.arrays[name], shape)
-
-    def check_all_read(self) -> None:
-        unread = sorted(set(self.arrays) - set(self.vars))
-        if unread:
-            raise ValueError(f"the spec has no parameters {', '.join(unread)}. Leave them out.")
 
 
 class _Sizes:
@@ -274,7 +282,12 @@ class _Sizes:
     def mask(self, layer: int, mask: ArrayLike) -> Array:
         if layer not in range(1, self.spec.num_layers):
             raise ValueError(f"layer {layer} cannot have a mask: not the first, nor beyond the {self.spec.num_layers}.")
-        return _float64(f"mask of layer {layer}", mask, (self.T, self.B, self.O))
+        return as_float64(f"mask of layer {layer}", mask, (self.T, self.B, self.O))
+
+    def recurrent_mask(self, place: tuple[int, int], mask: ArrayLike) -> Array:
+        if place not in [(layer, d) for layer in range(self.spec.num_layers) for d in range(self.D)]:
+            raise ValueError(f"there is no (layer, direction) {place} to mask: {self.spec.num_layers} by {self.D}.")
+        return as_float64(f"recurrent mask of {place}", mask, (self.B, self.P))
 
     def lengths(self, lengths: Sequence[int] | np.ndarray[Any, Any] | None) -> list[int]:
         """Each row's number of steps."""
@@ -282,10 +295,3 @@ class _Sizes:
         if len(steps) != self.B or not all(0 <= n <= self.T for n in steps):
             raise ValueError(f"lengths={steps} must be {self.B} numbers from 0 to {self.T}.")
         return steps
-
-
-def _float64(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
-    values = np.asarray(array, dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, but the spec and the batch need {shape}.")
-    return values

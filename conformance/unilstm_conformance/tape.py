@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation of float64 NumPy arrays, for the oracle, and the nonlinearities with their slopes.
+"""Reverse-mode differentiation of float64 NumPy arrays, for the oracle: its leaves, and nonlinearities with slopes.
 
 The method is that of Griewank & Walther 2008, ch. 3: a Var remembers which Vars it was computed from and, for each, how
 a cotangent (the gradient of the final sum with respect to a value) passes back to it. There is no broadcasting between
@@ -7,7 +7,7 @@ Vars: an oracle must not guess what was meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,38 @@ def _deepest_first(ends: Iterable[Var]) -> list[Var]:
 def _same_shape(a: Var, b: Var, sign: str) -> None:
     if a.value.shape != b.value.shape:
         raise ValueError(f"shapes {a.value.shape} {sign} {b.value.shape} differ, and nothing is broadcast here.")
+
+
+# What is differentiated by, with every shape checked: a wrong layout must not pass as some other LSTM.
+
+
+class Leaves:
+    """What can be differentiated by: x, the initial states and the parameters, by name."""
+
+    def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:
+        self.arrays = arrays
+        self.vars: dict[str, Var] = {}
+
+    def add(self, name: str, array: ArrayLike, shape: tuple[int, ...]) -> Var:
+        self.vars[name] = Var(as_float64(name, array, shape))
+        return self.vars[name]
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> Var:
+        if name not in self.arrays:
+            raise ValueError(f"{name} is not among the arrays. Give every parameter of the spec.")
+        return self.add(name, self.arrays[name], shape)
+
+    def check_all_read(self) -> None:
+        unread = sorted(set(self.arrays) - set(self.vars))
+        if unread:
+            raise ValueError(f"the spec has no parameters {', '.join(unread)}. Leave them out.")
+
+
+def as_float64(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
+    values = np.asarray(array, dtype=np.float64)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, but the spec and the batch need {shape}.")
+    return values
 
 
 # Nonlinearities: each a function and its slope, φ and φ'. They are written so that no exponential overflows and no
