@@ -20,6 +20,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "reverse-projected": {"direction": "reverse", "proj_size": 3, "bias": False},
     "alternating-3": {"num_layers": 3, "direction": "alternating", "batch_first": False},
     "peephole-clipped": {"peephole": True, "gate_clip": 0.4, "cell_clip": 0.2, "learned_state": True},
+    "no-forget-gate": {"gates": ("input", "output"), "peephole": True},
+    "no-gates-residual-3": {"gates": (), "num_layers": 3, "residual": True},
+    "highway-alternating-2": {"highway": True, "direction": "alternating", "num_layers": 2},
+    "highway-projected": {"highway": True, "direction": "bidirectional", "proj_size": 3, "bias": "single"},
     "coupled": {"coupled_gates": True, "peephole": True, "cell_activation": ("elu", 0.7), "proj_size": 2},
 }
 
@@ -32,7 +36,7 @@ def spec(request: pytest.FixtureRequest) -> LSTMSpec:
 @pytest.fixture
 def driver(backend_path: Any, spec: LSTMSpec) -> Driver:
     backend, path = backend_path
-    served = path == "composed" or (spec.standard and not (backend.name == "paddle" and spec.proj_size))
+    served = path == "composed" or not (spec.beyond_standard or (backend.name == "paddle" and spec.proj_size))
     if not served:
         pytest.skip(f"{backend.name} has no native path for this spec")
     return Driver(backend, spec, path)
@@ -170,7 +174,7 @@ def test_explain_names_the_path_of_every_layer_and_why(backend: Any) -> None:
     assert {d.path for d in plain} == {backend.paths()[0]}
     peephole = unilstm.LSTM(4, 6, peephole=True, backend=backend.name, seed=0).explain()
     assert str(peephole).startswith("layer 0: composed")
-    assert ("no peepholes" in str(peephole)) == ("native" in backend.paths())
+    assert ("no peephole of this kind" in str(peephole)) == ("native" in backend.paths())
 
 
 @pytest.mark.parametrize(("name", "fields"), [("torch", {"peephole": True}), ("paddle", {"proj_size": 2})])

@@ -48,8 +48,15 @@ IMPOSSIBLE = [
     ({"layer_norm": "joint"}, "layer_norm='joint' is not supported yet. Leave layer_norm out"),
     ({"num_blocks": 2}, "num_blocks=2 is not supported yet"),
     ({"num_blocks": False}, "num_blocks=False is not supported yet"),
-    ({"gates": ("input", "output")}, "is not supported yet"),
-    ({"highway": True}, "highway=True is not supported yet"),
+    ({"gates": ("input", "cell")}, "must name gates that exist, each once"),
+    ({"gates": ("input", "input")}, "must name gates that exist, each once"),
+    ({"gates": "input"}, "gates='input' must name gates that exist"),
+    ({"gates": ("input", "output"), "coupled_gates": True}, "coupled_gates=True makes f = 1 - i, but gates="),
+    ({"gates": (), "peephole": True}, "peephole=True needs a gate to reach, but gates=() has none"),
+    ({"highway": "yes"}, "highway='yes' must be True or False"),
+    ({"residual": True}, "residual=True acts from the second layer on, but num_layers=1"),
+    ({"recurrent_dropout": 1.0}, "recurrent_dropout=1.0 must be a probability"),
+    ({"recurrent_dropout_kind": "candidate"}, "recurrent_dropout_kind='candidate' is not supported yet"),
     ({"zoneout_hidden": 0.1}, "zoneout_hidden=0.1 is not supported yet"),
     ({"units": 3}, "'units' is not a field of LSTMSpec"),
 ]
@@ -69,6 +76,8 @@ EXAMPLES = [
     LSTMSpec(4, 6, peephole=True, coupled_gates=True, gate_clip=1.0, learned_state=True, batch_first=False),
     LSTMSpec(4, 6, gate_activation=("hard_sigmoid", 0.2, 0.5), cell_activation={"name": "elu", "alpha": 0.5}),
     LSTMSpec(4, 6, num_layers=2, direction="alternating", output_activation="linear"),
+    LSTMSpec(4, 6, gates=("output", "forget"), highway=True, recurrent_dropout=0.5),
+    LSTMSpec(4, 6, gates=(), num_layers=2, residual=True),
 ]
 
 
@@ -109,7 +118,7 @@ def test_every_preset_is_a_spec_and_cites_its_source(name: str) -> None:
     chosen = PRESETS[name]
     needs = dict.fromkeys(chosen.needs, 2)
     spec = preset(name, input_size=4, hidden_size=6, **needs)
-    assert all(getattr(spec, field) == value for field, value in chosen.fields.items())
+    assert spec == LSTMSpec(4, 6, **{**chosen.fields, **needs})
     assert any(char.isdigit() for char in chosen.source)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from . import calls
 from .errors import InputError
+from .masks import Drawn, Given, Masks
 from .ops import Ops, Tensor
 from .paths import Explanation, Path, choose, explain
-from .run import LayerCall, check_step, forward
+from .run import LayerCall, check_step, forward, mask_names
 from .spec import LSTMSpec
 
 
@@ -35,7 +36,7 @@ class LayerMethods:
         raise NotImplementedError
 
     def _run(
-        self, x: Any, state: Any, lengths: Any, key: tuple[Any, Any] | None, cells: bool
+        self, x: Any, state: Any, lengths: Any, masks: Masks | None, cells: bool
     ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
         """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. The rules are in docs/architecture.md."""
         ops, spec, params, paths = self._ops(), self.spec, self._tensors(), self._paths()
@@ -44,12 +45,12 @@ class LayerMethods:
         def run_layer(k: int, layer_call: LayerCall) -> Any:
             return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)
 
-        y, (h_n, c_n), every_c = forward(ops, spec, params, call, run_layer, key=key, cells=cells)
+        y, (h_n, c_n), every_c = forward(ops, spec, params, call, run_layer, masks=masks, cells=cells)
         y = calls.give_back(ops, spec, call, y)
         finals = calls.give_back_state(ops, call, h_n), calls.give_back_state(ops, call, c_n)
         return (y, finals) if every_c is None else (y, finals, calls.give_back(ops, spec, call, every_c))
 
-    def _run_step(self, x: Any, state: Any, key: tuple[Any, Any] | None) -> tuple[Any, tuple[Any, Any]]:
+    def _run_step(self, x: Any, state: Any, masks: Masks | None) -> tuple[Any, tuple[Any, Any]]:
         """One step of a stream: x [B, I] or [I], → h [B, P or H] or [P or H], state."""
         check_step(self.spec)
         ops = self._ops()
@@ -59,8 +60,34 @@ class LayerMethods:
         batched = len(x.shape) == 2
         axis = 1 if batched and self.spec.batch_first else 0
         shape = list(x.shape)
-        y, new_state = self._run(ops.reshape(x, [*shape[:axis], 1, *shape[axis:]]), state, None, key, False)[:2]
+        y, new_state = self._run(ops.reshape(x, [*shape[:axis], 1, *shape[axis:]]), state, None, masks, False)[:2]
         return ops.reshape(y, [*shape[:-1], y.shape[-1]]), new_state
+
+    def _masks(self, key: Any, given: Any, x: Any, training: bool | None) -> Masks | None:
+        """The masks of a call, or None where nothing is dropped.
+
+        training: of a layer that has such a mode; None for one that drops where a call gives key or masks.
+        """
+        names = mask_names(self.spec)
+        if key is not None and given is not None:
+            raise InputError("key= and masks= were both given, but masks= settles what key= would draw. Give one.")
+        if training is False and (key is not None or given is not None):
+            name = "masks" if key is None else "key"
+            raise InputError(
+                f"{name}= was given in evaluation mode, where nothing is dropped. Call .train(), or omit it."
+            )
+        if given is not None:
+            unknown = [n for n in given if n not in names]
+            if unknown:
+                raise InputError(f"masks has {unknown[0]!r}, but this spec takes: {', '.join(names) or 'none'}.")
+            return Given(given)
+        if key is None and training and names:
+            key = self._draw_key()
+        return None if key is None else Drawn(self._ops(), self._ops().key(key, x))
+
+    def _draw_key(self) -> Any:
+        """Two words from the framework's own generator, in layers that have a training mode."""
+        raise NotImplementedError
 
     def explain(self) -> Explanation:
         """Which path runs each layer of a plain call (full lengths, evaluation), and why no faster one does."""

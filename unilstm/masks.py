@@ -7,6 +7,7 @@ written once, over the operators + & | ^ << >>; a backend only says what its 32-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,6 +64,51 @@ def keep_mask(ops: Any, key: tuple[Any, Any], stream: int, shape: tuple[int, ...
     bits, _ = threefry(words, key, counter, words.constant(stream))
     kept = bits >= words.constant(min(round(dropped * 2**32), 2**32 - 1))
     return ops.reshape(ops.where(kept, ops.full(1.0 / (1.0 - dropped), like), ops.full(0.0, like)), shape)
+
+
+class Masks(Protocol):
+    """The masks of one call by name: `dropout_l{layer}` [T, B, F] on a layer's input, `recurrent_l{layer}[_reverse]`
+    [B, P or H] on the h that its steps read."""
+
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
+        """The mask of that name: 0 where something is dropped, 1 / (1 - dropped) elsewhere."""
+
+
+_KINDS = {"dropout": 0, "recurrent": 1}
+
+
+class Drawn:
+    """Masks that follow from a key: the same for every backend."""
+
+    def __init__(self, ops: Any, key: tuple[Any, Any]) -> None:
+        self.ops, self.key = ops, key
+
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
+        return keep_mask(self.ops, self.key, stream(name), shape, dropped, like)
+
+
+class Given:
+    """Masks that a caller made: multipliers, already scaled."""
+
+    def __init__(self, masks: Mapping[str, Any]) -> None:
+        self.masks = masks
+
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
+        if name not in self.masks:
+            raise InputError(f"masks lacks {name!r}, which this layer needs: {list(shape)}, time-major, scaled.")
+        mask = self.masks[name]
+        if tuple(mask.shape) != tuple(shape):
+            raise InputError(f"masks[{name!r}] has shape {list(mask.shape)}, but must have {list(shape)}.")
+        return mask
+
+
+def stream(name: str) -> int:
+    """The number of a mask's stream: its kind, layer and direction."""
+    kind, _, place = name.partition("_l")
+    layer, _, reverse = place.partition("_")
+    if kind == "dropout":
+        return int(layer)
+    return _KINDS[kind] << 24 | int(layer) << 1 | bool(reverse)
 
 
 class _NumpyWords:

@@ -2,10 +2,12 @@
 
 Canonical names are torch's where torch has one, with `_l{layer}` and, for the second direction, `_reverse`:
 
-    weight_ih   [G·H, in]   input to gates, gates in the order of spec.gate_names (i f g o; i g o when coupled)
+    weight_ih   [G·H, in]   input to gates, gates in the order of spec.gate_names (i f g o r, those that exist)
     weight_hh   [G·H, P|H]  recurrent
     bias_ih, bias_hh [G·H]  (bias="double"), or bias [G·H] (bias="single")
-    weight_ch   [K·H]       diagonal peepholes from c, gates in the order of spec.peephole_names (i f o; i o)
+    weight_ch   [K·H]       diagonal peepholes from c, gates in the order of spec.peephole_names (i f o, as above)
+    weight_xh   [H, in]     what a highway carries past the cell; bias_xh [H] beside it (bias="double" only, because it
+                            is part of the input's bias where there are two)
     weight_hr   [P, H]      projection
     h_0 [P|H], c_0 [H]      learned initial state
 """
@@ -59,6 +61,9 @@ def layer_parameters(spec: LSTMSpec, layer: int, direction: int) -> tuple[Parame
         shapes += [("bias", (rows,), gates)]
     if peepholes:
         shapes += [("weight_ch", (len(peepholes) * hidden,), peepholes)]
+    if spec.highway:
+        shapes += [("weight_xh", (hidden, spec.layer_input_size(layer)), "")]
+        shapes += [("bias_xh", (hidden,), "")] if spec.bias == "double" else []
     if spec.proj_size:
         shapes += [("weight_hr", (spec.proj_size, hidden), "")]
     if spec.learned_state:
@@ -157,7 +162,7 @@ def _orthogonal(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
 
 
 def _others(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
-    if p.role == "weight_hr":
+    if p.role in ("weight_hr", "weight_xh"):
         return _glorot(draw, (p.shape[0], p.shape[1]), p.shape[1], p.shape[0])
     if p.role == "weight_ch":
         return draw.uniform(p.shape, spec.hidden_size**-0.5)

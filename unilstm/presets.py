@@ -47,6 +47,25 @@ PRESETS: dict[str, Preset] = {
             {},
             ("proj_size",),
         ),
+        *(
+            Preset(
+                name, title, f"Greff et al. 2017, LSTM: A Search Space Odyssey ({short})", {"peephole": True, **fields}
+            )
+            for name, title, short, fields in (
+                ("no-input-gate", "i = 1", "NIG", {"gates": ("forget", "output")}),
+                ("no-forget-gate", "f = 1, as in 1997", "NFG", {"gates": ("input", "output")}),
+                ("no-output-gate", "o = 1", "NOG", {"gates": ("input", "forget")}),
+                ("no-input-activation", "g is linear", "NIAF", {"cell_activation": "linear"}),
+                ("no-output-activation", "h = o * c", "NOAF", {"output_activation": "linear"}),
+            )
+        ),
+        Preset(
+            "alternating-highway",
+            "Highway LSTM whose layers alternate in direction",
+            "He, Lee, Lewis & Zettlemoyer 2017, Deep Semantic Role Labeling: What Works and What's Next (8 layers, "
+            "recurrent dropout 0.1); AllenNLP's StackedAlternatingLstm",
+            {"direction": "alternating", "highway": True, "num_layers": 8, "recurrent_dropout": 0.1},
+        ),
     )
 }
 

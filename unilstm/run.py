@@ -13,7 +13,7 @@ from typing import Any
 from . import calls
 from .cells import lstm
 from .errors import InputError
-from .masks import keep_mask
+from .masks import Masks
 from .ops import Ops, Tensor
 from .parameters import layer_parameters
 from .spec import LSTMSpec
@@ -29,6 +29,7 @@ class LayerCall:
     lengths: Tensor | None = None  # [B]
     known_lengths: Any = None
     cells: bool = False  # is the sequence of c wanted too?
+    masks: list[Tensor] | None = None  # [B, P or H] on the h that a step reads, in training with recurrent dropout
     scratch: dict[str, Tensor] = field(default_factory=dict)  # shared by the layers of one call
 
     def valid(self, ops: Ops) -> Tensor | None:
@@ -61,10 +62,10 @@ def forward(
     call: calls.Call,
     run_layer: RunLayer,
     *,
-    key: tuple[Any, Any] | None = None,
+    masks: Masks | None = None,
     cells: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
-    """Run the stack. key: two words, in training with dropout; None in evaluation.
+    """Run the stack. masks: of training; None in evaluation.
 
     Returns y [T, B, O], (h_n [L·D, B, P or H], c_n [L·D, B, H]) and, if wanted, c of every step of the last layer
     [T, B, D·H], forward direction first.
@@ -76,14 +77,23 @@ def forward(
     scratch: dict[str, Tensor] = {}
     results: list[DirectionResult] = []
     for k in range(spec.num_layers):
-        if k and spec.dropout and key is not None:
-            x = x * keep_mask(ops, key, k, tuple(x.shape), spec.dropout, x)
-        wanted = cells and k == spec.num_layers - 1
-        p = [roles(spec, params, k, d) for d in range(count)]
-        layer = LayerCall(x, states[k * count : (k + 1) * count], p, call.lengths, call.known_lengths, wanted, scratch)
+        below = x
+        if k and spec.dropout and masks is not None:
+            x = x * masks.get(f"dropout_l{k}", tuple(x.shape), spec.dropout, x)
+        layer = LayerCall(
+            x,
+            states[k * count : (k + 1) * count],
+            [roles(spec, params, k, d) for d in range(count)],
+            call.lengths,
+            call.known_lengths,
+            cells and k == spec.num_layers - 1,
+            recurrent_masks(spec, k, masks, x),
+            scratch,
+        )
         results = run_layer(k, layer)
         finals += results
         x = merge(ops, spec, [r.y for r in results])
+        x = x + below if k and spec.residual else x
     h_n, c_n = ops.stack([r.h for r in finals]), ops.stack([r.c for r in finals])
     return x, (h_n, c_n), ops.concat([r.cells for r in results]) if cells else None
 
@@ -91,6 +101,23 @@ def forward(
 def roles(spec: LSTMSpec, params: dict[str, Tensor], layer: int, direction: int) -> dict[str, Tensor]:
     """The arrays of one direction of one layer, by role."""
     return {p.role: params[p.name] for p in layer_parameters(spec, layer, direction)}
+
+
+def mask_names(spec: LSTMSpec) -> list[str]:
+    """The masks that a training call needs, by name; see masks.Masks."""
+    names = [f"dropout_l{k}" for k in range(1, spec.num_layers)] if spec.dropout else []
+    if spec.recurrent_dropout:
+        names += [f"recurrent_l{k}{s}" for k in range(spec.num_layers) for s in ("", "_reverse")[: spec.num_directions]]
+    return names
+
+
+def recurrent_masks(spec: LSTMSpec, layer: int, masks: Masks | None, x: Tensor) -> list[Tensor] | None:
+    """One mask for each direction of a layer, or None where nothing is dropped."""
+    if masks is None or not spec.recurrent_dropout:
+        return None
+    shape = (x.shape[1], spec.state_size)
+    names = [f"recurrent_l{layer}{'_reverse' if d else ''}" for d in range(spec.num_directions)]
+    return [masks.get(name, shape, spec.recurrent_dropout, x) for name in names]
 
 
 def merge(ops: Ops, spec: LSTMSpec, outputs: list[Tensor]) -> Tensor:
@@ -112,18 +139,26 @@ def composed(
     scan: a backend's own way to run one direction, equal to scan_direction and as general.
     """
     scan = scan or scan_direction
-    directions = zip(spec.reversed_directions(layer), call.states, call.p, strict=True)
-    return [scan(ops, spec, call, reverse, state, p) for reverse, state, p in directions]
+    masks = call.masks or [None] * spec.num_directions
+    directions = zip(spec.reversed_directions(layer), call.states, call.p, masks, strict=True)
+    return [scan(ops, spec, call, reverse, state, p, mask) for reverse, state, p, mask in directions]
 
 
 def scan_direction(
-    ops: Ops, spec: LSTMSpec, call: LayerCall, reverse: bool, state: tuple[Tensor, Tensor], p: dict[str, Tensor]
+    ops: Ops,
+    spec: LSTMSpec,
+    call: LayerCall,
+    reverse: bool,
+    state: tuple[Tensor, Tensor],
+    p: dict[str, Tensor],
+    mask: Tensor | None = None,
 ) -> DirectionResult:
     """One direction. A row's state holds past its length, so a reverse scan starts, in effect, at its last step."""
 
     def body(state: Any, step: Any) -> tuple[Any, Any]:
         x, valid = step
-        h, c = lstm.step(ops, spec, p, x, state)
+        read = state if mask is None else (state[0] * mask, state[1])
+        h, c = lstm.step(ops, spec, p, x, read)
         if valid is None:
             return (h, c), (h, c) if call.cells else (h,)
         zero = ops.full(0.0, h)

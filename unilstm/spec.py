@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import operator
@@ -16,20 +17,17 @@ from .errors import SpecError
 DIRECTIONS = ("forward", "reverse", "bidirectional", "alternating")
 MERGES = ("concat", "sum", "mul", "average")
 BIASES = ("double", "single", "none")
+GATES = ("input", "forget", "output")
 
 # Fields of the design that later releases bring to life. Their inert value is accepted, any other is refused: a field
 # that is taken and ignored would be a wrong number found late.
 _NOT_YET: dict[str, Any] = {
-    "gates": ("input", "forget", "output"),
     "num_blocks": 0,
     "lanes": 1,
     "lane_pooling": "sum",
     "layer_norm": "none",
     "layer_norm_eps": 1e-5,
-    "highway": False,
-    "residual": False,
     "input_dropout": 0.0,
-    "recurrent_dropout": 0.0,
     "recurrent_dropout_kind": "state",
     "weight_dropout": 0.0,
     "zoneout_hidden": 0.0,
@@ -57,6 +55,12 @@ class LSTMSpec:
     proj_clip: > 0 clips the projected h.
     learned_state: h_0 and c_0 are parameters, used where a call gives no state.
     dropout: probability of zeroing each input of every layer but the first, in training.
+    gates: which of input, forget, output exist; an absent one is the constant 1 (Greff et al. 2017, NIG, NFG, NOG).
+    highway: o·ψ(c) becomes r·(o·ψ(c)) + (1 - r)·(W_x x), before any projection, with a gate r of its own and W_x of
+        every layer (Srivastava et al. 2015; He et al. 2017, Deep Semantic Role Labeling, eqs. 7-9).
+    residual: each layer but the first adds its input to its output; the states do not (as in ELMo).
+    recurrent_dropout: probability of zeroing each unit of the h that a step reads, one mask for all steps, in training
+        (Gal & Ghahramani 2016, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks).
 
     Raises SpecError for an impossible combination, naming the field, its value, the rule and the cure.
     """
@@ -123,23 +127,22 @@ class LSTMSpec:
 
     @property
     def gate_names(self) -> str:
-        """The gates that have weights, in canonical order: "ifgo", or "igo" when f = 1 - i."""
-        return "igo" if self.coupled_gates else "ifgo"
+        """The gates that have weights, in canonical order i f g o r: g always, i f o unless absent (f also when it is
+        1 - i), r with highway."""
+        there = {"i": "input" in self.gates, "f": "forget" in self.gates and not self.coupled_gates, "g": True}
+        there |= {"o": "output" in self.gates, "r": self.highway}
+        return "".join(gate for gate, exists in there.items() if exists)
 
     @property
     def peephole_names(self) -> str:
         """The gates that have a peephole, in canonical order."""
-        if not self.peephole:
-            return ""
-        return "io" if self.coupled_gates else "ifo"
+        return "".join(gate for gate in self.gate_names if gate in "ifo") if self.peephole else ""
 
     @property
-    def standard(self) -> bool:
-        """Whether the cell is the one that frameworks build in: σ, tanh, tanh, no clip, no peephole, no coupling."""
-        plain = (Activation("sigmoid"), Activation("tanh"), Activation("tanh"))
-        return (self.gate_activation, self.cell_activation, self.output_activation) == plain and not (
-            self.coupled_gates or self.peephole or self.gate_clip or self.cell_clip or self.proj_clip
-        )
+    def beyond_standard(self) -> tuple[str, ...]:
+        """The fields by which the cell differs from the one that frameworks build in; empty where it is that one."""
+        standard = _standard()
+        return tuple(field for field in _OF_THE_CELL if getattr(self, field) != getattr(standard, field))
 
     def layer_input_size(self, layer: int) -> int:
         return self.input_size if layer == 0 else self.output_size
@@ -161,7 +164,7 @@ class LSTMSpec:
             value = getattr(self, field.name)
             value = value.to_json() if isinstance(value, Activation) else value
             if field.default is dataclasses.MISSING or value != field.default:
-                out[field.name] = value
+                out[field.name] = list(value) if isinstance(value, tuple) else value
         return out
 
     def to_json(self) -> str:
@@ -188,6 +191,18 @@ class LSTMSpec:
         fields = self.to_dict()
         sizes = f"{fields.pop('input_size')}, {fields.pop('hidden_size')}"
         return f"LSTMSpec({', '.join([sizes, *(f'{k}={v!r}' for k, v in fields.items())])})"
+
+
+# What the equations of a step depend on, beside the sizes and the biases.
+_OF_THE_CELL = (
+    "gates", "coupled_gates", "peephole", "gate_activation", "cell_activation", "output_activation", "gate_clip",
+    "cell_clip", "proj_clip", "highway",
+)  # fmt: skip
+
+
+@functools.cache
+def _standard() -> LSTMSpec:
+    return LSTMSpec(1, 1)
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,6 +265,13 @@ def _probability(field: str, value: Any) -> float:
     return float(value)
 
 
+def _gates(field: str, value: Any) -> tuple[str, ...]:
+    known = isinstance(value, (tuple, list)) and all(isinstance(v, str) and v in GATES for v in value)
+    if not known or len(set(value)) < len(value):
+        raise SpecError(f"{field}={value!r} must name gates that exist, each once. Choose from: {', '.join(GATES)}.")
+    return tuple(gate for gate in GATES if gate in value)
+
+
 def _activation(field: str, value: Any) -> Activation:
     return parse_activation(value, field)
 
@@ -273,6 +295,10 @@ _CHECKS: dict[str, Any] = {
     "proj_clip": _clip,
     "learned_state": _flag,
     "dropout": _probability,
+    "gates": _gates,
+    "highway": _flag,
+    "residual": _flag,
+    "recurrent_dropout": _probability,
 }
 
 
@@ -297,3 +323,17 @@ def _check_combinations(spec: LSTMSpec) -> None:
         raise SpecError(
             f"dropout={spec.dropout} acts between layers, but num_layers=1. Omit dropout, or use more layers."
         )
+    if spec.coupled_gates and not {"input", "forget"} <= set(spec.gates):
+        raise SpecError(
+            f"coupled_gates=True makes f = 1 - i, but gates={spec.gates!r} lacks one of the two. "
+            "Omit coupled_gates, or keep the input and the forget gate."
+        )
+    if spec.peephole and not spec.gates:
+        raise SpecError("peephole=True needs a gate to reach, but gates=() has none. Omit peephole, or keep a gate.")
+    if spec.residual:
+        _check_residual(spec)
+
+
+def _check_residual(spec: LSTMSpec) -> None:
+    if spec.num_layers == 1:
+        raise SpecError("residual=True acts from the second layer on, but num_layers=1. Omit residual, or add layers.")

@@ -21,7 +21,7 @@ class LSTM(LayerMethods):
     """An LSTM whose leaves are its parameters, and whose spec and path are static.
 
     y, (h_n, c_n) = lstm(x, state, lengths=…) under jit, grad, vmap, scan; jax.tree.map updates its parameters.
-    Dropout acts where a call gives key= (a jax.random.key, two words or an int), and only there.
+    Dropout acts where a call gives key= (a jax.random.key, two words or an int) or masks=, and only there.
     """
 
     params: dict[str, Any]
@@ -37,14 +37,21 @@ class LSTM(LayerMethods):
         self.params = {name: jax.device_put(array, device) for name, array in weights.items()}
 
     def __call__(
-        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        key: Any = None,
+        masks: Any = None,
+        return_cell_sequence: bool = False,
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
-        return self._run(x, state, lengths, None if key is None else OPS.key(key, x), return_cell_sequence)
+        return self._run(x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
 
-    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+    def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, None if key is None else OPS.key(key, x))
+        return self._run_step(x, state, self._masks(key, masks, x, None))
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: jax.device_get(value) for name, value in self.params.items()})

@@ -30,13 +30,19 @@ _HOIST_BELOW = 8
 
 
 def scan(
-    ops: JaxOps, spec: LSTMSpec, call: LayerCall, reverse: bool, state: tuple[Array, Array], p: dict[str, Array]
+    ops: JaxOps,
+    spec: LSTMSpec,
+    call: LayerCall,
+    reverse: bool,
+    state: tuple[Array, Array],
+    p: dict[str, Array],
+    mask: Array | None = None,
 ) -> DirectionResult:
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
     valid = call.valid(ops)
     x = call.x if valid is None else jnp.where(valid, call.x, 0)
     p = {role: value for role, value in p.items() if role not in ("h_0", "c_0")}  # already in the state
-    h_all, c_all, h, c = _compiled(spec, reverse, (x, *state, p), valid)
+    h_all, c_all, h, c = _compiled(spec, reverse, (x, *state, p), valid, mask)
     y = h_all if valid is None else jnp.where(valid, h_all, 0)
     if not call.cells:
         return DirectionResult(y, h, c)
@@ -44,47 +50,52 @@ def scan(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None) -> Any:
+def _recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: Array | None) -> Any:
     """h and c after every step [T, B, …], held where a row has ended, and the last of each.
 
-    inputs: x [T, B, I], h [B, P or H], c [B, H], and the arrays of the direction by role.
+    inputs: x [T, B, I], h [B, P or H], c [B, H], and the arrays of the direction by role. valid [T, B, 1] and mask
+    [B, P or H] (on the h that a step reads) are not differentiated.
     """
-    return _run(spec, reverse, inputs, valid)[:4]
+    return _run(spec, reverse, inputs, valid, mask)[:4]
 
 
-def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None) -> Any:
+def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: Array | None) -> Any:
     """The same, and the pre-activations of every step."""
     x, h, c, p = inputs
     hoist = x.shape[1] < _HOIST_BELOW
 
     def body(state: Any, step: Any) -> Any:
         h, c = state
-        x, on = step
-        z = (x if hoist else lstm.inputs(OPS, p, x)) + OPS.linear(h, p["weight_hh"])
-        m, c_new = lstm.gates(OPS, spec, p.get("weight_ch"), z, c)
+        x, u, on = step
+        z = (x if hoist else lstm.inputs(OPS, p, x)) + OPS.linear(h if mask is None else h * mask, p["weight_hh"])
+        m, c_new = lstm.gates(OPS, spec, p.get("weight_ch"), z, c, u if hoist else lstm.carried(OPS, p, x))
         h_new = lstm.output(OPS, spec, p, m)
         if on is not None:
             h_new, c_new = jnp.where(on, h_new, h), jnp.where(on, c_new, c)
         return (h_new, c_new), (h_new, c_new, z)
 
-    xs = (lstm.inputs(OPS, p, x) if hoist else x, valid)
+    xs = (lstm.inputs(OPS, p, x), lstm.carried(OPS, p, x), valid) if hoist else (x, None, valid)
     (h, c), (h_all, c_all, z_all) = jax.lax.scan(body, (h, c), xs, reverse=reverse)
     return h_all, c_all, h, c, z_all
 
 
 @_recurrence.defjvp
 def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) -> Any:
-    (x, h_0, c_0, p), valid = primals
+    (x, h_0, c_0, p), valid, mask = primals
     dx, dh_0, dc_0, dp = tangents[0]
-    h_all, c_all, h, c, z_all = _run(spec, reverse, (x, h_0, c_0, p), valid)
+    h_all, c_all, h, c, z_all = _run(spec, reverse, (x, h_0, c_0, p), valid, mask)
     h_before, c_before = _before(h_all, h_0, reverse), _before(c_all, c_0, reverse)
-    m, of_m, of_c = _partials(spec, z_all, c_before, p.get("weight_ch"))
+    h_before = h_before if mask is None else h_before * mask
+    u, du = jax.jvp(lambda p, x: lstm.carried(OPS, p, x), (p, x), (dp, dx)) if spec.highway else (None, None)
+    m, of_m, of_c = _partials(spec, z_all, c_before, p.get("weight_ch"), u)
     # All that the tangents of x and of the weights contribute, for all steps at once.
     _, dz_given = jax.jvp(lambda p, x: lstm.inputs(OPS, p, x), (p, x), (dp, dx))
     dz_given = dz_given + OPS.linear(h_before, dp["weight_hh"])
     dm_given = dc_given = dh_given = passes = None
     if "weight_ch" in p:
         dm_given, dc_given = (_units(spec, of[2], dp["weight_ch"]) for of in (of_m, of_c))
+    if du is not None:  # it reaches m alone
+        dm_given = of_m[3] * du if dm_given is None else dm_given + of_m[3] * du
     if "weight_hr" in p:
         dh_given = OPS.linear(m, dp["weight_hr"])
         if spec.proj_clip:
@@ -93,11 +104,11 @@ def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) 
     def body(state: Any, step: Any) -> Any:
         dh, dc = state
         on, dz, m_z, m_c, c_z, c_c, dm_more, dc_more, dh_more, through = step
-        dz = dz + OPS.linear(dh, p["weight_hh"])
+        dz = dz + OPS.linear(dh if mask is None else dh * mask, p["weight_hh"])
         dm = _units(spec, m_z, dz) + m_c * dc
         dc_new = _units(spec, c_z, dz) + c_c * dc
-        if dm_more is not None:
-            dm, dc_new = dm + dm_more, dc_new + dc_more
+        dm = dm if dm_more is None else dm + dm_more
+        dc_new = dc_new if dc_more is None else dc_new + dc_more
         dh_new = dm if dh_more is None else OPS.linear(dm, p["weight_hr"]) + dh_more
         dh_new = dh_new if through is None else dh_new * through
         if on is not None:
@@ -119,13 +130,13 @@ def _before(states: Array, start: Array, reverse: bool) -> Array:
     return jnp.concatenate([states[1:], start] if reverse else [start, states[:-1]])
 
 
-def _partials(spec: LSTMSpec, z: Array, c: Array, weight_ch: Array | None) -> Any:
-    """m, and the partial derivatives of m and of the new c by (z, old c, peepholes): a number a unit each.
+def _partials(spec: LSTMSpec, z: Array, c: Array, weight_ch: Array | None, u: Array | None) -> Any:
+    """m, and the partial derivatives of m and of the new c by (z, old c, peepholes, u): a number a unit each.
 
     `gates` is elementwise over units, so the derivative of the sum over units is the diagonal of its Jacobian.
     """
     peepholes = None if weight_ch is None else jnp.broadcast_to(weight_ch, (*z.shape[:-1], weight_ch.shape[0]))
-    (m, c_new), pull = jax.vjp(lambda z, c, v: lstm.gates(OPS, spec, v, z, c), z, c, peepholes)
+    (m, c_new), pull = jax.vjp(lambda z, c, v, u: lstm.gates(OPS, spec, v, z, c, u), z, c, peepholes, u)
     one, zero = jnp.ones_like(m), jnp.zeros_like(c_new)
     return m, pull((one, zero)), pull((zero, one))
 

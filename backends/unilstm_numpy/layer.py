@@ -17,7 +17,7 @@ from .ops import OPS, NumpyOps
 class LSTM(LayerMethods):
     """An LSTM over NumPy arrays: y, (h_n, c_n) = lstm(x, state, lengths=…).
 
-    Forward only; float32 and float64. Dropout acts where a call gives key=, and only there.
+    Forward only; float32 and float64. Dropout acts where a call gives key= or masks=, and only there.
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
@@ -27,14 +27,21 @@ class LSTM(LayerMethods):
         self.spec, self.path, self._weights = weights.spec, path, weights
 
     def __call__(
-        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        key: Any = None,
+        masks: Any = None,
+        return_cell_sequence: bool = False,
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
-        return self._run(x, state, lengths, None if key is None else OPS.key(key, x), return_cell_sequence)
+        return self._run(x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
 
-    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+    def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, None if key is None else OPS.key(key, x))
+        return self._run_step(x, state, self._masks(key, masks, x, None))
 
     def weights(self) -> Weights:
         return self._weights

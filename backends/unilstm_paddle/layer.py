@@ -9,7 +9,6 @@ import numpy as np
 import paddle
 
 import unilstm.run
-from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.parameters import Parameter, layer_parameters, parameters
 from unilstm.paths import Path, check_path
@@ -29,7 +28,8 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
     """An LSTM whose state_dict, for a standard spec, is that of paddle.nn.LSTM, alias names included.
 
     y, (h_n, c_n) = lstm(x, state, lengths=…).
-    In training mode dropout draws its key from Paddle's generator, or takes key=.
+    In training mode dropout draws its key from Paddle's generator, or takes key= or the masks=
+    themselves.
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
@@ -48,14 +48,21 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         check_path(path, self._paths())
 
     def forward(
-        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        key: Any = None,
+        masks: Any = None,
+        return_cell_sequence: bool = False,
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
-        return self._run(x, state, lengths, self._key(key, x), return_cell_sequence)
+        return self._run(x, state, lengths, self._masks(key, masks, x, self.training), return_cell_sequence)
 
-    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+    def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._key(key, x))
+        return self._run_step(x, state, self._masks(key, masks, x, self.training))
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: value.numpy() for name, value in self._tensors().items()})
@@ -89,15 +96,8 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
 
-    def _key(self, key: Any, x: Any) -> Any:
-        """The key of this call's masks, or None where there are none."""
-        if not self.training and key is not None:
-            raise InputError("key= was given in evaluation mode, where nothing is dropped. Call .train(), or omit key.")
-        if not self.training or not self.spec.dropout:
-            return None
-        if key is None:
-            key = paddle.randint(0, 2**31 - 1, [2], dtype="int64")
-        return OPS.key(key, x)
+    def _draw_key(self) -> Any:
+        return paddle.randint(0, 2**31 - 1, [2], dtype="int64")
 
     def _ops(self) -> PaddleOps:
         return OPS

@@ -26,8 +26,8 @@ def paths(spec: LSTMSpec) -> tuple[Path, ...]:
 
 def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
     """Why Paddle's rnn operator cannot serve this layer, or None."""
-    if not spec.standard:
-        return "paddle.nn.LSTM has no peepholes, coupled gates, clips or other activations"
+    if spec.beyond_standard:
+        return f"paddle.nn.LSTM has no {', '.join(spec.beyond_standard)} of this kind"
     if spec.proj_size:
         return "Paddle's rnn operator has no projection"
     if paddle.device.is_compiled_with_rocm():
@@ -36,6 +36,8 @@ def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
         return "a static graph is being built"
     if call is None:
         return None
+    if call.masks is not None:
+        return "paddle.nn.LSTM has no recurrent dropout"
     if call.cells:
         return "paddle.nn.LSTM does not return c of every step"
     if spec.num_directions == 2 and _ragged(call) and paddle.is_grad_enabled():

@@ -21,7 +21,8 @@ class LSTM(torch.nn.Module, LayerMethods):
     """An LSTM whose state_dict, for a standard spec, is that of torch.nn.LSTM.
 
     y, (h_n, c_n) = lstm(x, state, lengths=…); x may be a PackedSequence, and y is one then.
-    In training mode dropout draws its key from torch's generator, or takes key=.
+    In training mode dropout draws its key from torch's generator, or takes key= or the masks=
+    themselves.
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
@@ -32,16 +33,23 @@ class LSTM(torch.nn.Module, LayerMethods):
         check_path(path, self._paths())
 
     def forward(
-        self, x: Any, state: Any = None, *, lengths: Any = None, key: Any = None, return_cell_sequence: bool = False
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        key: Any = None,
+        masks: Any = None,
+        return_cell_sequence: bool = False,
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), [T, I], or a PackedSequence. Returns y, (h_n, c_n)[, c]."""
         if isinstance(x, PackedSequence):
-            return self._forward_packed(x, state, lengths, key, return_cell_sequence)
-        return self._run(x, state, lengths, self._key(key, x), return_cell_sequence)
+            return self._forward_packed(x, state, lengths, key, masks, return_cell_sequence)
+        return self._run(x, state, lengths, self._masks(key, masks, x, self.training), return_cell_sequence)
 
-    def step(self, x: Any, state: Any = None, *, key: Any = None) -> Any:
+    def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._key(key, x))
+        return self._run_step(x, state, self._masks(key, masks, x, self.training))
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: p.detach().cpu().numpy() for name, p in self.named_parameters()})
@@ -49,24 +57,17 @@ class LSTM(torch.nn.Module, LayerMethods):
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
 
-    def _forward_packed(self, x: PackedSequence, state: Any, lengths: Any, key: Any, cells: bool) -> Any:
+    def _forward_packed(self, x: PackedSequence, state: Any, lengths: Any, key: Any, masks: Any, cells: bool) -> Any:
         if lengths is not None:
             raise InputError("lengths were given beside a PackedSequence, which carries its own. Leave lengths out.")
         first = self.spec.batch_first
         padded, known = pad_packed_sequence(x, batch_first=first)
-        y, finals, *every_c = self._run(padded, state, known, self._key(key, padded), cells)
+        y, finals, *every_c = self._run(padded, state, known, self._masks(key, masks, padded, self.training), cells)
         packed = [_pack_like(sequence if first else sequence.transpose(0, 1), known, x) for sequence in (y, *every_c)]
         return (packed[0], finals, *packed[1:])
 
-    def _key(self, key: Any, x: Any) -> Any:
-        """The key of this call's masks, or None where there are none."""
-        if not self.training and key is not None:
-            raise InputError("key= was given in evaluation mode, where nothing is dropped. Call .train(), or omit key.")
-        if not self.training or not self.spec.dropout:
-            return None
-        if key is None:
-            key = torch.randint(0, 2**32, (2,), dtype=torch.int64)
-        return TorchOps().key(key, x)
+    def _draw_key(self) -> Any:
+        return torch.randint(0, 2**32, (2,), dtype=torch.int64)
 
     def _ops(self) -> TorchOps:
         return TorchOps(self.weight_ih_l0.device)

@@ -31,12 +31,14 @@ def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
 
 def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | None) -> str | None:
     """Why torch.lstm cannot serve this layer, or None."""
-    if not spec.standard:
-        return "torch.nn.LSTM has no peepholes, coupled gates, clips or other activations"
+    if spec.beyond_standard:
+        return f"torch.nn.LSTM has no {', '.join(spec.beyond_standard)} of this kind"
     if device.type not in _TRUSTED:
         return f"torch's LSTM on {device.type} is not proven equal"
     if call is None:
         return None
+    if call.masks is not None:
+        return "torch.nn.LSTM has no recurrent dropout"
     if call.cells:
         return "torch.nn.LSTM does not return c of every step"
     if torch._C._are_functorch_transforms_active():

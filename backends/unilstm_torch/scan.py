@@ -29,16 +29,22 @@ _BLOCK = 2**18  # elements of z differentiated at once: 1 MB in float32, what a 
 
 
 def scan(
-    ops: TorchOps, spec: LSTMSpec, call: LayerCall, reverse: bool, state: tuple[Tensor, Tensor], p: dict[str, Tensor]
+    ops: TorchOps,
+    spec: LSTMSpec,
+    call: LayerCall,
+    reverse: bool,
+    state: tuple[Tensor, Tensor],
+    p: dict[str, Tensor],
+    mask: Tensor | None = None,
 ) -> DirectionResult:
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
     weights = [p.get(role) for role in _ROLES]
     if not serves([call.x, *state, *p.values()]):
-        return scan_direction(ops, spec, call, reverse, state, p)
+        return scan_direction(ops, spec, call, reverse, state, p, mask)
     plan = _Plan(ops, spec, reverse, call.cells)
     valid = call.valid(ops)
     x = call.x if valid is None else torch.where(valid, call.x, ops.full(0.0, call.x))
-    y, h, c, cells = _Scan.apply(plan, lstm.inputs(ops, p, x), *state, valid, *weights)
+    y, h, c, cells = _Scan.apply(plan, lstm.inputs(ops, p, x), *state, valid, mask, lstm.carried(ops, p, x), *weights)
     return DirectionResult(y, h, c, cells if call.cells else None)
 
 
@@ -61,15 +67,19 @@ class _Plan:
 
 
 class _Scan(torch.autograd.Function):
-    """(gx [T,B,G·H], h [B,P], c [B,H], valid, weight_hh, weight_ch, weight_hr) → y, h, c, every c."""
+    """(gx [T,B,G·H], h [B,P], c [B,H], valid, mask [B,P], u [T,B,H], the weights of _ROLES) → y, h, c, every c.
+
+    mask is on the h that a step reads; u is what a highway carries. Neither valid nor mask is differentiated.
+    """
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, *weights: Any) -> Any:
+    def forward(ctx: Any, plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, *rest: Any) -> Any:
+        valid, mask, u, *weights = rest
         kept = any(ctx.needs_input_grad)
-        y, h_n, c_n, z_all, c_all, h_all = _loop(plan, gx, h, c, valid, weights, kept)
-        ctx.plan, ctx.valid = plan, valid
+        y, h_n, c_n, z_all, c_all, h_all = _loop(plan, gx, h, c, valid, mask, u, weights, kept)
+        ctx.plan, ctx.valid, ctx.mask = plan, valid, mask
         if kept:
-            ctx.save_for_backward(gx, h, c, *weights, z_all, c_all, h_all)
+            ctx.save_for_backward(gx, h, c, u, *weights, z_all, c_all, h_all)
         zeros = None if valid is None else ~valid
         y = y if zeros is None else y.masked_fill(zeros, 0.0)
         if not plan.cells:
@@ -78,14 +88,16 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        gx, h, c, *rest = ctx.saved_tensors
-        weights, (z_all, c_all, h_all) = rest[:3], rest[3:]
+        gx, h, c, u, *rest = ctx.saved_tensors
+        weights, saved = rest[:3], rest[3:]
         if torch.is_grad_enabled():  # create_graph: differentiate the loop itself
-            return (None, *_through_the_loop(ctx, gx, h, c, weights, grads))
-        return (None, *_Back(ctx.plan, ctx.valid, weights, (h, c), (z_all, c_all, h_all)).run(grads))
+            return (None, *_through_the_loop(ctx, (gx, h, c, u, *weights), grads))
+        return (None, *_Back(ctx, weights, u, (h, c), saved).run(grads))
 
 
-def _loop(plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, weights: Any, keep: bool) -> Any:
+def _loop(
+    plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, mask: Any, u: Any, weights: Any, keep: bool
+) -> Any:
     """y, h_n, c_n and, if kept, pre-activations, c and h of every step; differentiable where its inputs are."""
     weight_hh, weight_ch, weight_hr = weights
     p = {} if weight_hr is None else {"weight_hr": weight_hr}
@@ -93,8 +105,8 @@ def _loop(plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, weights: An
     zs, cs, hs = ([None] * steps for _ in range(3))
     turned = weight_hh.t()
     for t in plan.steps(steps):
-        z = torch.addmm(gx[t], h, turned)
-        m, c_new = lstm.gates(plan.ops, plan.spec, weight_ch, z, c)
+        z = torch.addmm(gx[t], h if mask is None else h * mask, turned)
+        m, c_new = lstm.gates(plan.ops, plan.spec, weight_ch, z, c, None if u is None else u[t])
         h_new = lstm.output(plan.ops, plan.spec, p, m)
         if valid is None:
             h, c = h_new, c_new
@@ -106,15 +118,16 @@ def _loop(plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, weights: An
     return y, h, c, torch.stack(zs) if keep else None, torch.stack(cs) if every else None, y if keep else None
 
 
-def _through_the_loop(ctx: Any, gx: Tensor, h: Tensor, c: Tensor, weights: Any, grads: Any) -> Any:
+def _through_the_loop(ctx: Any, given: Any, grads: Any) -> Any:
     """Gradients that can be differentiated again, by autograd over the plain loop."""
+    gx, h, c, u, *weights = given
     with torch.enable_grad():
-        y, h_n, c_n, _, c_all, _ = _loop(ctx.plan, gx, h, c, ctx.valid, weights, keep=False)
+        y, h_n, c_n, _, c_all, _ = _loop(ctx.plan, gx, h, c, ctx.valid, ctx.mask, u, weights, keep=False)
         if ctx.valid is not None:
             y = y.masked_fill(~ctx.valid, 0.0)
             c_all = c_all.masked_fill(~ctx.valid, 0.0) if ctx.plan.cells else None
         pairs = [(o, g) for o, g in zip((y, h_n, c_n, c_all), grads, strict=True) if o is not None and g is not None]
-        inputs = (gx, h, c, None, *weights)
+        inputs = (gx, h, c, None, None, u, *weights)
         wanted = [t for t, need in zip(inputs, ctx.needs_input_grad[1:], strict=True) if need]
         outputs, cotangents = [o for o, _ in pairs], [g for _, g in pairs]
         found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
@@ -124,8 +137,8 @@ def _through_the_loop(ctx: Any, gx: Tensor, h: Tensor, c: Tensor, weights: Any, 
 class _Back:
     """One pass back over the steps, and then the weights' gradients at once."""
 
-    def __init__(self, plan: _Plan, valid: Any, weights: Any, start: Any, saved: Any) -> None:
-        self.plan, self.valid = plan, valid
+    def __init__(self, ctx: Any, weights: Any, u: Any, start: Any, saved: Any) -> None:
+        self.plan, self.valid, self.mask, self.u = ctx.plan, ctx.valid, ctx.mask, u
         self.weight_hh, self.weight_ch, self.weight_hr = weights
         self.z_all, c_all, h_all = saved
         self.h_before, self.c_before = self._before(h_all, start[0]), self._before(c_all, start[1])
@@ -138,7 +151,7 @@ class _Back:
         return torch.cat([states[1:], start] if self.plan.reverse else [start, states[:-1]])
 
     def run(self, grads: Any) -> Any:
-        """Gradients of gx, h, c, valid (none), weight_hh, weight_ch, weight_hr."""
+        """Gradients of gx, h, c, valid and mask (none), u, weight_hh, weight_ch, weight_hr."""
         dy, dh, dc, dcells = grads
         steps, rows = self.z_all.shape[:2]
         dz_all, dm_all, dc_all, dh_all = ([None] * steps for _ in range(4))
@@ -153,18 +166,25 @@ class _Back:
             dz = torch.addcmul(dm[:, None] * local.of_m[0][at], dc_t[:, None], local.of_c[0][at]).view(rows, -1)
             dc = torch.addcmul(dc_t * local.of_c[1][at][:, 0], dm, local.of_m[1][at][:, 0])
             dh = dz @ self.weight_hh
+            dh = dh if self.mask is None else dh * self.mask
             if held is not None:
                 dh, dc = dh + held[0], dc + held[1]
             dz_all[t], dm_all[t], dc_all[t], dh_all[t] = dz, dm, dc_t, dh_t
         of_gx, *of_weights = self._results(dz_all, dm_all, dc_all, dh_all)
-        return of_gx, dh, dc, None, *of_weights
+        return of_gx, dh, dc, None, None, self._of_u(dm_all), *of_weights
+
+    def _of_u(self, dm_all: Any) -> Any:
+        if self.u is None:
+            return None
+        return torch.cat([self.local[number].of_m[-1][:, :, 0] for number in sorted(self.local)]) * torch.stack(dm_all)
 
     def _local(self, t: int) -> tuple[_Local, int]:
         """The derivatives of the block of steps around t, and where t is in it."""
         number = t // self.block
         if number not in self.local:
             steps = slice(number * self.block, (number + 1) * self.block)
-            self.local[number] = _Local(self.plan, self.z_all[steps], self.c_before[steps], self.weight_ch)
+            u = None if self.u is None else self.u[steps]
+            self.local[number] = _Local(self.plan, self.z_all[steps], self.c_before[steps], self.weight_ch, u)
             if self.weight_hr is not None and self.plan.spec.proj_clip:
                 self.local[number].clip_projection(self.plan, self.weight_hr)
         return self.local[number], t % self.block
@@ -181,7 +201,8 @@ class _Back:
     def _results(self, dz_all: Any, dm_all: Any, dc_all: Any, dh_all: Any) -> list[Any]:
         """Gradients of gx, weight_hh, weight_ch and weight_hr: one GEMM each."""
         dz = torch.stack(dz_all)
-        of_hh = dz.flatten(0, 1).t() @ self.h_before.flatten(0, 1)
+        read = self.h_before if self.mask is None else self.h_before * self.mask
+        of_hh = dz.flatten(0, 1).t() @ read.flatten(0, 1)
         of_ch = of_hr = None
         blocks = [self.local[number] for number in sorted(self.local)]
         if self.weight_ch is not None:
@@ -196,7 +217,7 @@ class _Back:
 
 
 class _Local:
-    """The partial derivatives of m and c with respect to z, the old c and the peepholes, for a block of steps.
+    """The partial derivatives of m and c with respect to z, the old c, the peepholes and u, for a block of steps.
 
     Each is a number a unit, [steps, B, gates, H], because `gates` is elementwise over units: the derivative of the sum
     over units is then the diagonal of the Jacobian.
@@ -204,18 +225,18 @@ class _Local:
 
     passes: Tensor | None = None  # [steps, B, P]: did the projection stay within its clip?
 
-    def __init__(self, plan: _Plan, z: Tensor, c_before: Tensor, weight_ch: Tensor | None) -> None:
+    def __init__(self, plan: _Plan, z: Tensor, c_before: Tensor, weight_ch: Any, u: Any) -> None:
         steps, rows, hidden = c_before.shape
         with torch.enable_grad():
-            wanted = [z.detach().requires_grad_(), c_before.detach().requires_grad_()]
-            if weight_ch is not None:
-                wanted.append(weight_ch.detach().expand(steps, rows, -1).contiguous().requires_grad_())
-            m, c = lstm.gates(plan.ops, plan.spec, wanted[2] if weight_ch is not None else None, *wanted[:2])
+            peepholes = None if weight_ch is None else weight_ch.detach().expand(steps, rows, -1).contiguous()
+            given = [z.detach(), c_before.detach(), peepholes, None if u is None else u.detach()]
+            wanted = [value.requires_grad_() for value in given if value is not None]
+            m, c = lstm.gates(plan.ops, plan.spec, given[2], given[0], given[1], given[3])
             of_m = torch.autograd.grad(m.sum(), wanted, retain_graph=True)
-            of_c = torch.autograd.grad(c.sum(), wanted)
+            of_c = torch.autograd.grad(c.sum(), wanted, allow_unused=True)  # u does not reach c
         self.m = m.detach()
         self.of_m = [g.view(steps, rows, -1, hidden) for g in of_m]
-        self.of_c = [g.view(steps, rows, -1, hidden) for g in of_c]
+        self.of_c = [g if g is None else g.view(steps, rows, -1, hidden) for g in of_c]
 
     def clip_projection(self, plan: _Plan, weight_hr: Tensor) -> None:
         raw = plan.ops.linear(self.m, weight_hr)
