@@ -25,6 +25,7 @@ FOLDERS = {
     "haiku": "haiku",
     "onnx": "onnx",
     "jax_cudnn": "jax-cudnn",
+    "allennlp": "allennlp",
 }
 CASES = [
     f"{folder}/{file.name[:-4]}"
@@ -67,7 +68,8 @@ def error(case: str, layout: Layout) -> float:
         y = np.concatenate(list(np.moveaxis(y, 1, 0)), axis=-1)
     if g.config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
         y = y[:, ::-1]
-    ours, (h_n, c_n) = unilstm.LSTM(weights, backend="numpy")(i["x"], state, lengths=lengths)
+    masks = {f"recurrent_l{k}": mask for k, mask in enumerate(i["recurrent_mask"])} if "recurrent_mask" in i else None
+    ours, (h_n, c_n) = unilstm.LSTM(weights, backend="numpy")(i["x"], state, lengths=lengths, masks=masks)
     if "mask" in i:  # Keras repeats the last output where the mask ends a row, unilstm gives 0: compare up to there
         ours, y = ours[i["mask"]], y[i["mask"]]
     pairs = ((ours, y), (h_n, g.outputs["h_n"]), (c_n, g.outputs["c_n"]))
@@ -161,6 +163,42 @@ TWO = {
     "equinox": ("forward/", "backward/"),
     "haiku": ("forward_lstm/", "backward_lstm/"),
 }
+# A highway: a fifth gate, and below the input's gates the value it carries.
+HIGHWAY: dict[str, Any] = {
+    "weight_ih_l0": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]],
+    "weight_xh_l0": [[61, 62]],
+    "weight_hh_l0": [[11], [12], [13], [14], [15]],
+    "bias_ih_l0": [21, 22, 23, 24, 25],
+    "bias_xh_l0": [63],
+    "bias_hh_l0": [31, 32, 33, 34, 35],
+    "bias_l0": [31, 32, 33, 34, 35],
+}
+_INPUT_HIGHWAY = {
+    "input_linearity.weight": HIGHWAY["weight_ih_l0"] + HIGHWAY["weight_xh_l0"],
+    "input_linearity.bias": HIGHWAY["bias_ih_l0"] + HIGHWAY["bias_xh_l0"],
+}
+_STATE_HIGHWAY = {
+    "state_linearity.weight": HIGHWAY["weight_hh_l0"],
+    "state_linearity.bias": HIGHWAY["bias_hh_l0"],
+}
+_PLAIN = {
+    "input_linearity.weight": FOUR["weight_ih"],
+    "input_linearity.bias": FOUR["bias_ih"],
+    "state_linearity.weight": FOUR["weight_hh"],
+    "state_linearity.bias": FOUR["bias_hh"],
+}
+_HIGHWAY_SINGLE = {k: a for k, a in (_INPUT_HIGHWAY | _STATE_HIGHWAY).items() if k != "input_linearity.bias"}
+_PLAIN_SINGLE = {k: a for k, a in _PLAIN.items() if k != "input_linearity.bias"}
+_PLAIN_SINGLE["state_linearity.bias"] = CANONICAL["bias_l0"]
+for name, tensors, config in (
+    ("allennlp-highway", _INPUT_HIGHWAY | _STATE_HIGHWAY, {"use_highway": True}),
+    ("allennlp-highway-single", _HIGHWAY_SINGLE, {"use_input_projection_bias": False}),
+    ("allennlp-single", _PLAIN_SINGLE, {}),
+    ("allennlp", _PLAIN, {"use_highway": False}),
+):
+    LITERAL[name] = ("allennlp", {f"cell.{k}": a for k, a in tensors.items()}, config | {"go_forward": False})
+    LITERAL[f"{name}-old"] = ("allennlp", dict(tensors), config)
+    LITERAL[f"{name}-stack"] = ("allennlp", {f"layer_0.cell.{k}": a for k, a in tensors.items()}, {"num_layers": 1})
 for name, words in TWO.items():
     layout, mapping, config = LITERAL[name]
     both = {word + k: np.add(a, plus) for word, plus in zip(words, (0, 100), strict=True) for k, a in mapping.items()}
@@ -173,6 +211,8 @@ def literal(name: str, layout: Layout) -> bool:
     read = engine.read(layout, {k: np.array(a, np.float64) for k, a in mapping.items()}, "", config)
     if name == "paddle-projected":
         return np.array_equal(read["weight_hr_l0"], [[51, 53, 55], [52, 54, 56]])
+    if "highway" in name:
+        return all(np.array_equal(a, HIGHWAY[k]) for k, a in read.items()) and read.spec.highway
     return all(
         np.array_equal(a, np.add(CANONICAL[k[:-8]], 100) if k.endswith("_reverse") else CANONICAL[k])
         for k, a in read.items()

@@ -26,6 +26,7 @@ def without(mapping: Mapping, *names: str) -> Mapping:
 
 
 TORCH, KERAS, ONNX = stored("torch"), stored("keras"), stored("onnx", batch_first=False)
+AUGMENTED = stored("allennlp", num_layers=2, direction="alternating", highway=True)
 F32, F64 = np.float32, np.float64
 
 # case → (layout, mapping, config, what the message must say)
@@ -179,6 +180,60 @@ READING: dict[str, tuple[str, Mapping, Mapping, str]] = {
     ),
     "unknown-activation": ("keras", KERAS, {"activation": "gelu"}, "activation='gelu' is none of those"),
     "array-for-a-flag": ("torch", TORCH, {"bias": np.ones(2)}, "is none of those that unilstm can read: True, False."),
+    "highway-contradicts": (
+        "allennlp",
+        AUGMENTED,
+        {"use_highway": False},
+        "use_highway=False contradicts the arrays: use_highway is True.",
+    ),
+    "no-highway-contradicts": (
+        "allennlp",
+        stored("allennlp"),
+        {"use_highway": True},
+        "use_highway=True contradicts the arrays: use_highway is False.",
+    ),
+    "input-bias-contradicts": (
+        "allennlp",
+        AUGMENTED,
+        {"use_input_projection_bias": False},
+        "use_input_projection_bias=False contradicts the arrays: bias is 'double'.",
+    ),
+    "stack-backward": (
+        "allennlp",
+        AUGMENTED,
+        {"go_forward": False},
+        "go_forward=False contradicts the arrays: form is 'StackedAlternatingLstm'.",
+    ),
+    "single-layer-of-two": (
+        "allennlp",
+        {k.removeprefix("layer_0."): a for k, a in AUGMENTED.items() if k.startswith("layer_0.")},
+        {"num_layers": 2},
+        "num_layers=2 contradicts the arrays: num_layers is 1.",
+    ),
+    "missing-state-bias": (
+        "allennlp",
+        without(stored("allennlp"), "layer_0.cell.state_linearity.bias"),
+        {},
+        "'layer_0.cell.state_linearity.bias' is missing",
+    ),
+    "missing-highway-bias": (
+        "allennlp",
+        without(AUGMENTED, "layer_1.cell.input_linearity.bias"),
+        {},
+        "'layer_1.cell.input_linearity.bias' is missing",
+    ),
+    "highway-in-one-layer": (
+        "allennlp",
+        AUGMENTED | {"layer_1.cell.input_linearity.weight": np.zeros((24, 6), F32)},
+        {},
+        "'layer_1.cell.input_linearity.weight' has shape [24, 6], but must have [36, 6]",
+    ),
+    "five-blocks": (
+        "allennlp",
+        AUGMENTED | {"layer_0.cell.input_linearity.weight": np.zeros((30, 4), F32)},
+        {},
+        "'layer_0.cell.input_linearity.bias' has shape [36], but must have [30]",
+    ),
     "onnx-two-activations": ("onnx", ONNX, {"activations": ["Tanh"] * 2}, "must have 3 names, or 6 for two directions"),
     "onnx-unknown-activation": (
         "onnx",

@@ -101,6 +101,31 @@ def test_keras_names_that_were_generated() -> None:
     assert places(mapping) == [("keras", "functional/bidirectional_2/")]
 
 
+@pytest.mark.parametrize("highway", [False, True])
+@pytest.mark.parametrize("bias", ["double", "single"])
+def test_allennlp_with_and_without_highway(highway: bool, bias: str) -> None:
+    stack = shapes("allennlp", "srl.", num_layers=3, direction="alternating", highway=highway, bias=bias)
+    mapping = {"srl.embedding.weight": (9, 4)} | stack | {"srl.layer_3.weight": (9, 6)}
+    (found,) = find(mapping)
+    assert (found.layout, found.prefix, found.names, found.uncertain) == ("allennlp", "srl.", tuple(stack), None)
+    old = {name.replace(".cell.", "."): shape for name, shape in stack.items()}  # before AllenNLP 1.0
+    assert "srl.layer_0.input_linearity.weight" in old
+    (found,) = find(old)
+    assert (found.prefix, found.names, found.uncertain) == ("srl.", tuple(old), None)
+    alone = shapes("allennlp", "backward_layer_0.", direction="reverse", highway=highway, bias=bias)
+    assert places(alone) == [("allennlp", "backward_layer_0.")]
+
+
+def test_allennlp_incomplete() -> None:
+    """That layers have a bias of the input, and one lacks it, is said."""
+    mapping = shapes("allennlp", "srl.", num_layers=2, direction="alternating", highway=True)
+    del mapping["srl.layer_1.cell.input_linearity.bias"]
+    (found,) = find(mapping)
+    assert found.names == tuple(mapping)
+    assert found.uncertain is not None
+    assert "'layer_1.cell.input_linearity.bias' is missing" in found.uncertain
+
+
 def test_layers_that_do_not_follow_each_other_are_no_stack() -> None:
     stack = shapes("keras", "m/", num_layers=2)
     assert places(stack) == [("keras", "m/")]

@@ -73,6 +73,10 @@ def form_mutants(form: Form) -> Iterator[tuple[str, Form]]:
             tensors_[a] = dataclasses.replace(tensors_[a], parts=form.tensors[b].parts)
             tensors_[b] = dataclasses.replace(tensors_[b], parts=form.tensors[a].parts)
             yield f"swap-{a}-{b}", with_tensors(form, tuple(tensors_))
+    if form.single_bias:
+        yield "single-bias", dataclasses.replace(form, single_bias="")
+    if form.alternating:
+        yield "one-way", dataclasses.replace(form, alternating=False)
     if form.names.two:
         yield "directions", dataclasses.replace(form, names=dataclasses.replace(form.names, two=form.names.two[::-1]))
 

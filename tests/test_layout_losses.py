@@ -21,6 +21,13 @@ LOSSY: dict[str, tuple[str, Mapping, str]] = {
     "split-bias": ("torch", {"bias": "single"}, "bias_hh = 0"),
     "zero-bias": ("flax", {"bias": "none"}, "it always has a bias"),
     "drop-dropout": ("onnx", {"num_layers": 2, "dropout": 0.5}, "lossless for evaluation, but not for training"),
+    "drop-dropout-recurrent": ("keras", {"recurrent_dropout": 0.4, "bias": "single"}, "dropout or recurrent_dropout"),
+    "drop-dropout-between": (
+        "allennlp",
+        {"num_layers": 2, "direction": "alternating", "highway": True, "dropout": 0.5, "recurrent_dropout": 0.5},
+        "dropout or recurrent_dropout has no place in it",
+    ),
+    "zero-bias-highway": ("allennlp", {"highway": True, "bias": "none"}, "it always has a bias"),
     "forget-offset": ("haiku", {"bias": "single"}, "(bias - 1) + 1 is not bias"),
 }
 
@@ -28,6 +35,7 @@ LOSSY: dict[str, tuple[str, Mapping, str]] = {
 @pytest.mark.parametrize("loss", LOSSY)
 def test_a_loss_needs_its_name(loss: str) -> None:
     layout, fields, message = LOSSY[loss]
+    loss = "-".join(loss.split("-")[:2])
     weights = Weights.initial(LSTMSpec(4, 6, **fields), 0)
     with pytest.raises(LossyConversion, match=f"{loss} .*{re.escape(message)}.*allow='{loss}'") as caught:
         weights.to_layout(layout)
@@ -65,7 +73,16 @@ def test_an_unknown_loss_is_refused() -> None:
             "torch.nn.LSTM runs forward or in both directions. Layouts that hold it: keras",
         ),
         ("paddle", {"direction": "reverse"}, "direction='reverse' has no place in layout 'paddle'."),
-        ("keras", {"direction": "alternating", "num_layers": 2}, "keep it in unilstm's own file, unilstm.save("),
+        ("keras", {"direction": "alternating", "num_layers": 2}, "in layout 'keras'. Layouts that hold it: allennlp."),
+        ("keras", {"learned_state": True}, "keep it in unilstm's own file, unilstm.save("),
+        ("torch", {"highway": True}, "highway=True has no place in layout 'torch'. Layouts that hold it: allennlp."),
+        (
+            "allennlp",
+            {"num_layers": 2},
+            "direction='forward' has no place in layout 'allennlp'. StackedAlternatingLstm runs its even layers",
+        ),
+        ("allennlp", {"direction": "bidirectional"}, "direction='bidirectional' has no place in layout 'allennlp'."),
+        ("allennlp", {"highway": True, "proj_size": 3}, "proj_size=3 has no place in layout 'allennlp'."),
         (
             "onnx",
             {"direction": "bidirectional", "merge": "sum"},
@@ -91,3 +108,30 @@ def test_a_field_without_a_place_is_named(layout: str, fields: Mapping, message:
     for call in calls:
         with pytest.raises(UnsupportedByLayout, match=re.escape(message)):
             call()
+
+
+ALTERED: dict[str, Mapping] = {
+    "no-input-gate": {"gates": ("forget", "output")},
+    "no-forget-gate": {"gates": ("input", "output")},
+    "no-output-gate": {"gates": ("input", "forget")},
+    "no-gate": {"gates": ()},
+    "highway": {"highway": True},
+    "residual": {"residual": True, "num_layers": 2},
+}
+
+
+@pytest.mark.parametrize("layout", layouts.names())
+@pytest.mark.parametrize("case", ALTERED)
+def test_a_cell_of_another_make_is_refused(layout: str, case: str) -> None:
+    """No layout writes it as the cell it has, not even with every loss allowed."""
+    fields = dict(ALTERED[case])
+    field = next(iter(fields))
+    if layout == "allennlp":
+        if case == "highway":
+            pytest.skip("it has one")
+        fields |= {"direction": "alternating"} if case == "residual" else {}
+    weights = Weights.initial(LSTMSpec(4, 6, **fields), 0)
+    with pytest.raises(UnsupportedByLayout, match=re.escape(f"{field}={getattr(weights.spec, field)!r} has no place")):
+        weights.to_layout(layout, allow=tuple(layouts.LOSSES))
+    with pytest.raises(UnsupportedByLayout, match=f"^{field}="):
+        weights.layout_config(layout)

@@ -12,6 +12,7 @@ from ..errors import LayoutError
 from ..parameters import Array
 from ..weights import Weights
 from . import engine
+from .allennlp import ALLENNLP
 from .detect import Found, find
 from .equinox import EQUINOX
 from .flax import FLAX
@@ -26,7 +27,7 @@ from .paddle import PADDLE
 from .torch import TORCH
 
 LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN)
+    layout.name: layout for layout in (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP)
 }
 
 

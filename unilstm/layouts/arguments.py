@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..activations import Activation
 from ..errors import LayoutError, UnsupportedByLayout
 from ..spec import LSTMSpec
 from .losses import held
-from .tables import NOT_SAID, Argument, Arguments, Claims
+from .tables import NOT_SAID, Argument, Arguments, Claims, Form
 
 if TYPE_CHECKING:
     from .layout import Layout
@@ -83,42 +84,60 @@ def _plain(value: Any) -> Any:
     return value.to_json() if isinstance(value, Activation) else value
 
 
-def write(layout: Layout, spec: LSTMSpec) -> dict[str, Any]:
-    """The arguments for a spec. Raises UnsupportedByLayout if reading them back would give another one."""
+class Written(NamedTuple):
+    """What a spec becomes in a form: the arguments, and the fields that it has no place for."""
+
+    form: Form
+    config: dict[str, Any]
+    unheld: list[str]
+
+
+def write(layout: Layout, spec: LSTMSpec) -> Written:
+    """The form and the arguments for a spec. Raises UnsupportedByLayout if reading them back would give another one."""
     stored, _ = held(layout, spec)
-    config, again = _write(layout, stored)
-    for field in _FIELDS:
-        if getattr(stored, field) != getattr(again, field):
-            rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
-            value = _plain(getattr(stored, field))
-            raise UnsupportedByLayout(
-                " ".join([f"{field}={value!r} has no place in layout {layout.name!r}.", *rules[:1], _cure(spec)])
-            )
-    return config
+    best = _best(layout, stored)
+    for field in best.unheld:
+        rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
+        value = _plain(getattr(stored, field))
+        raise UnsupportedByLayout(
+            " ".join([f"{field}={value!r} has no place in layout {layout.name!r}.", *rules[:1], _cure(spec)])
+        )
+    return best
 
 
-def _write(layout: Layout, stored: LSTMSpec) -> tuple[dict[str, Any], LSTMSpec]:
-    """The arguments, and the spec that they and the arrays would be read back as."""
-    form = layout.forms[0]
+def _best(layout: Layout, stored: LSTMSpec) -> Written:
+    """The first form that holds a spec, or else the one that lacks least."""
+    forms = [form for form in layout.forms if form.holds("weight_xh") == stored.highway] or layout.forms
+    best = _write(layout, forms[0], stored)
+    for form in forms[1:] if best.unheld else ():
+        with suppress(LayoutError):  # its arguments contradict each other: too many layers, say
+            best = min(best, _write(layout, form, stored), key=lambda written: len(written.unheld))
+    return best
+
+
+def _write(layout: Layout, form: Form, stored: LSTMSpec) -> Written:
+    """The arguments, and where the spec that they and the arrays would be read back as differs."""
     facts = {field: getattr(stored, field) for field in _FIELDS} | {"form": form.name}
     config = {name: value for entry in layout.arguments for name, value in entry.write(facts).items()}
     two = stored.num_directions == 2 and (form.names.two is not None or form.tensors[0].span != "direction")
+    layers = stored.num_layers if form.stacks else 1
     seen: Claims = {
         "form": (form.name,),
         "input_size": (stored.input_size,),
         "hidden_size": (stored.hidden_size,),
-        "num_layers": (stored.num_layers,),
-        "direction": ("bidirectional",) if two else ("forward", "reverse", "alternating"),
+        "num_layers": (layers,),
+        "direction": form.directions(layers, two),
         "bias": (stored.bias,),
         "peephole": (stored.peephole and form.holds("weight_ch"),),
+        "highway": (form.holds("weight_xh"),),
         "proj_size": (stored.proj_size if form.holds("weight_hr") else 0,),
     }
-    return config, read(layout, config, seen)
+    again = read(layout, config, seen)
+    return Written(form, config, [field for field in _FIELDS if getattr(stored, field) != getattr(again, field)])
 
 
 def fits(layout: Layout, spec: LSTMSpec) -> bool:
-    stored, _ = held(layout, spec)
-    return _write(layout, stored)[1] == stored
+    return not _best(layout, held(layout, spec)[0]).unheld
 
 
 def _cure(spec: LSTMSpec) -> str:

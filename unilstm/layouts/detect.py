@@ -94,7 +94,7 @@ def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candida
             own = {name[len(prefix) :]: shapes[name] for name in names}
             try:
                 matched, _ = match_form(form, own)
-                if not _recurrent(matched, own):
+                if not sizes.recurrent(matched, own):
                     continue
                 problem = _problem(layout, matched, own)
             except UnilstmError:
@@ -115,17 +115,6 @@ def _groups(form: Form, shapes: Shapes, layer: str, direction: str) -> Iterator[
     for prefix, texts in groups.items():
         for text, names in texts.items():
             yield (prefix if len(texts) == 1 else prefix + text), names
-
-
-def _recurrent(matched: Match, shapes: Shapes) -> bool:
-    """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
-    size = sizes.solve(matched, shapes)
-    weights = [n for n, tensor in enumerate(matched.form.tensors) if {"weight_ih", "weight_hh"} & set(tensor.roles)]
-    return all(
-        (name := matched.at.get((n, 0, 0))) is not None
-        and sizes.shape(matched.form.tensors[n], size) == shapes[name][matched.form.tensors[n].span == "layer" :]
-        for n in weights
-    )
 
 
 def _problem(layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]]) -> str | None:

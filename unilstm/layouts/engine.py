@@ -7,7 +7,8 @@ new tensors, reading copies along the same places out of given ones; so one is t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Place:
 def places(form: Form, spec: LSTMSpec) -> list[Place]:
     """Every tensor of a spec, in the order in which the system lists them."""
     directions = range(spec.num_directions)
-    stack = [[{p.role: p for p in layer_parameters(spec, k, d)} for d in directions] for k in range(spec.num_layers)]
+    stack = [[_roles(form, layer_parameters(spec, k, d)) for d in directions] for k in range(spec.num_layers)]
     found = []
     for k, layer in enumerate(stack):
         for d, roles in enumerate(layer):
@@ -79,6 +80,11 @@ def places(form: Form, spec: LSTMSpec) -> list[Place]:
                 name = naming.written(form, tensor, spec.num_layers, spec.num_directions, k, d)
                 found.append(Place((index, k, d), name, shape, tuple(blocks)))
     return found
+
+
+def _roles(form: Form, own: tuple[Parameter, ...]) -> Roles:
+    """The parameters by the role that the form's parts know them by."""
+    return {form.single_bias if p.role == "bias" and form.single_bias else p.role: p for p in own}
 
 
 def _one(tensor: Tensor, roles: Roles) -> tuple[tuple[int, ...], list[Block]]:
@@ -146,10 +152,9 @@ def _flat(tensor: Tensor, stack: list[list[Roles]]) -> tuple[tuple[int, ...], li
 def write(layout: Layout, weights: Weights, prefix: str, allow: tuple[str, ...]) -> dict[str, Array]:
     """The arrays as a layout stores them. See Weights.to_layout."""
     losses.check_names(allow)
-    arguments.write(layout, weights.spec)  # refuses what has no place
+    form = arguments.write(layout, weights.spec).form  # refuses what has no place
     spec, lost = losses.held(layout, weights.spec)
     arrays = losses.convert(weights, spec)
-    form = layout.forms[0]
     out: dict[str, Array] = {}
     exact = True
     for place in places(form, spec):
@@ -186,7 +191,7 @@ def read(layout: Layout, mapping: Mapping[str, Any], prefix: str, config: Mappin
 
 def _read(layout: Layout, given: dict[str, Array], config: Mapping[str, Any]) -> Weights:
     shapes = {name: array.shape for name, array in given.items()}
-    matched = naming.match(layout, given)
+    matched = match(layout, shapes)
     spec, wanted = check_shapes(layout, matched, shapes, config)
     _check_dtypes(given)
     _check_aliases(wanted, matched, given, spec)
@@ -198,6 +203,17 @@ def _read(layout: Layout, given: dict[str, Array], config: Mapping[str, Any]) ->
             inside, array = block.views(tensor, arrays)
             array[...] = _true(inside, block)
     return Weights(spec, arrays)
+
+
+def match(layout: Layout, shapes: Mapping[str, tuple[int, ...]]) -> Match:
+    """Give every name its place; of the forms that have these names, in the first that the shapes fit."""
+    matched = naming.match(layout, shapes)
+    variants = [replace(matched, form=form) for form in layout.forms if form.same_names(matched.form)]
+    for variant in variants if len(variants) > 1 else ():
+        with suppress(LayoutError):
+            if sizes.recurrent(variant, shapes):
+                return variant
+    return matched
 
 
 def _under(mapping: Mapping[str, Any], prefix: str) -> dict[str, Array]:
@@ -237,7 +253,7 @@ def check_shapes(
     layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
 ) -> tuple[LSTMSpec, list[Place]]:
     """The spec, and its tensors: every one is there, has its shape, and there is none beside. Raises LayoutError."""
-    spec = arguments.read(layout, config, sizes.see(layout, matched, shapes))
+    spec = arguments.read(layout, config, sizes.see(matched, shapes))
     wanted = places(matched.form, spec)
     at = {place.key: place.shape for place in wanted}
     for place in wanted:

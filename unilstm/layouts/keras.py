@@ -86,6 +86,7 @@ KERAS = Layout(
     bias_optional=True,
     notes="One layer a Keras layer: several are written under layer_0/, layer_1/, … . The forget bias of 1 is stored. "
     "go_backwards gives the outputs in processing order, direction='reverse' in time order. merge_mode=None means "
-    "that there is no Bidirectional. batch_first is no argument of Keras 3, and only written where it is False.",
+    "that there is no Bidirectional. Keras's recurrent_dropout has a mask a gate, unilstm's one for all: it is not "
+    "translated. batch_first is no argument of Keras 3, and only written where it is False.",
     source="keras 3.15, keras/src/layers/rnn/lstm.py, bidirectional.py, activations/activations.py",
 )

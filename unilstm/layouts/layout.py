@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..spec import LSTMSpec
-from . import arguments, naming, sizes
+from . import arguments, engine, sizes
 from .tables import Argument, Arguments, Form
 
 
@@ -15,8 +15,10 @@ from .tables import Argument, Arguments, Form
 class Layout:
     """One system's way to store an LSTM.
 
-    forms: the ways it does so; the first is the one written. bias: "double" or "single", the biases it has;
-    bias_optional: whether it can do without. notes: what a user of the system should know. source: where this is from.
+    forms: the ways it does so; the first that has a place for all of a spec is the one written, and where several have
+    the same names the first that the shapes fit is the one read. bias: "double" or "single", the biases it has unless
+    told otherwise; bias_optional: whether it can do without. notes: what a user of the system should know. source:
+    where this is from.
     """
 
     name: str
@@ -28,15 +30,20 @@ class Layout:
     notes: str
     source: str
 
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """The biases it can have, beside none."""
+        return (self.bias, "single") if any(form.single_bias for form in self.forms) else (self.bias,)
+
     def config(self, spec: LSTMSpec) -> dict[str, Any]:
         """The system's constructor arguments for a spec, without those that have the system's default.
 
         Raises UnsupportedByLayout, naming field and value, for a spec the layout has no place for. What to_layout only
         does with a loss (a bias more or less, no dropout) is not refused here: the arguments are those of the result.
         """
-        return arguments.write(self, spec)
+        return arguments.write(self, spec).config
 
     def spec(self, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> LSTMSpec:
         """The spec of arrays of these names and shapes, built with these arguments. Raises LayoutError."""
-        matched = naming.match(self, shapes)
-        return arguments.read(self, config, sizes.see(self, matched, shapes))
+        matched = engine.match(self, shapes)
+        return arguments.read(self, config, sizes.see(matched, shapes))

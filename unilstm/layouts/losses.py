@@ -21,10 +21,12 @@ LOSSES = {
     "because two biases step twice as far; and it is read back as bias='double'",
     "zero-bias": "bias='none' becomes zeros, because it always has a bias: lossless for outputs, but training would "
     "move the bias away from 0",
-    "drop-dropout": "dropout has no place in it: lossless for evaluation, but not for training",
+    "drop-dropout": "dropout or recurrent_dropout has no place in it: lossless for evaluation, but not for training",
     "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
     "(bias - 1) + 1 is not bias, to the last bit",
 }
+
+_DROPOUTS = ("dropout", "recurrent_dropout")
 
 
 def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
@@ -33,12 +35,14 @@ def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
     if spec.bias == "none" and not layout.bias_optional:
         losses.append("zero-bias")
         spec = spec.replace(bias=layout.bias)
-    elif spec.bias not in ("none", layout.bias):
+    elif spec.bias not in ("none", *layout.biases):
         losses.append("merge-biases" if layout.bias == "single" else "split-bias")
         spec = spec.replace(bias=layout.bias)
-    if spec.dropout and not any("dropout" in entry.fields for entry in layout.arguments):
+    known = {field for entry in layout.arguments for field in entry.fields}
+    dropped = {field: 0.0 for field in _DROPOUTS if getattr(spec, field) and field not in known}
+    if dropped:
         losses.append("drop-dropout")
-        spec = spec.replace(dropout=0.0)
+        spec = spec.replace(**dropped)
     return spec, losses
 
 

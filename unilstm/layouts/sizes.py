@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ..errors import LayoutError
 from .naming import Match, written
 from .tables import Claims, Part, Tensor
-
-if TYPE_CHECKING:
-    from .layout import Layout
 
 Shapes = Mapping[str, tuple[int, ...]]
 Axis = dict[str, int]  # symbol → how often it is contained: H hidden, S state (P or H), I input
@@ -23,17 +19,20 @@ _AXES: dict[str, tuple[str, ...]] = {
     "bias": ("gates",),
     "weight_ch": ("gates",),
     "weight_hr": ("S", "H"),
+    "weight_xh": ("H", "I"),
+    "bias_xh": ("H",),
 }
 
 
-def see(layout: Layout, matched: Match, shapes: Shapes) -> Claims:
+def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
     form = matched.form
     present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
     seen: Claims = {
         "form": (form.name,),
-        "bias": (layout.bias if present & {"bias_ih", "bias_hh", "bias"} else "none",),
+        "bias": (_bias(matched, present),),
         "peephole": ("weight_ch" in present,),
+        "highway": (form.holds("weight_xh"),),
     }
     if form.flat:
         return seen
@@ -41,11 +40,19 @@ def see(layout: Layout, matched: Match, shapes: Shapes) -> Claims:
     size = solve(matched, shapes)
     return seen | {
         "num_layers": (matched.num_layers,),
-        "direction": ("bidirectional",) if count == 2 else ("forward", "reverse", "alternating"),
+        "direction": form.directions(matched.num_layers, count == 2),
         "input_size": (size["I"],),
         "hidden_size": (size["H"],),
         "proj_size": (size["S"] if "weight_hr" in present else 0,),
     }
+
+
+def _bias(matched: Match, present: set[str]) -> str:
+    """Which biases there are."""
+    found = present & {"bias_ih", "bias_hh", "bias"}
+    if not found:
+        return "none"
+    return "single" if found <= {"bias", matched.form.single_bias} else "double"
 
 
 def _directions(matched: Match, shapes: Shapes) -> int:
@@ -89,6 +96,17 @@ def solve(matched: Match, shapes: Shapes) -> dict[str, int]:
     if missing := {"H", "I"} - set(known):
         _raise_missing(matched, missing)
     return {"S": known["H"]} | known
+
+
+def recurrent(matched: Match, shapes: Shapes) -> bool:
+    """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
+    size = solve(matched, shapes)
+    weights = [n for n, tensor in enumerate(matched.form.tensors) if {"weight_ih", "weight_hh"} & set(tensor.roles)]
+    return all(
+        (name := matched.at.get((n, 0, 0))) is not None
+        and shape(matched.form.tensors[n], size) == shapes[name][matched.form.tensors[n].span == "layer" :]
+        for n in weights
+    )
 
 
 def _equations(tensor: Tensor, name: str, shape: tuple[int, ...], projected: bool) -> list[tuple[Axis, int]]:

@@ -86,6 +86,8 @@ class Form:
     aliases: the names that the first tensors would have under a second scheme (they exist where those do). All aliases
     of a stack, in order, point at all its tensors, in order: see paddle.py for why that is not the same.
     marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all.
+    single_bias: of two biases, the one in whose place a spec's single bias stands ("": it has a place of its own, or
+    none). alternating: its layers run forward and backward in turn.
     """
 
     name: str
@@ -94,13 +96,31 @@ class Form:
     aliases: tuple[str, ...] = ()
     marker: str = ""
     detect: bool = True
+    single_bias: str = ""
+    alternating: bool = False
 
     def holds(self, role: str) -> bool:
         return any(role in tensor.roles for tensor in self.tensors)
 
+    def same_names(self, other: Form) -> bool:
+        return self.names == other.names and [t.name for t in self.tensors] == [t.name for t in other.tensors]
+
     @property
     def flat(self) -> bool:
         return any(tensor.span == "stack" for tensor in self.tensors)
+
+    @property
+    def stacks(self) -> bool:
+        """Can it hold more than one layer?"""
+        return self.flat or bool(self.names.layer)
+
+    def directions(self, num_layers: int, two: bool) -> tuple[str, ...]:
+        """What `direction` may be of arrays with so many layers, of one direction each or of two."""
+        if two:
+            return ("bidirectional",)
+        if self.alternating:
+            return ("alternating" if num_layers > 1 else "forward",)
+        return ("forward", "reverse", "alternating")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""allennlp.modules: StackedAlternatingLstm, and AugmentedLstm, the single layer that it stacks.
+
+Two linear maps a layer. That of the input has, below its gates i f g o r, the value which a highway carries past the
+cell; it may lack a bias. That of the state always has one. Without a highway there are neither r nor the value, under
+the same names: the shapes tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .layout import Layout
+from .tables import Argument, Arguments, Claims, Form, Names, Part, Piece, Tensor
+
+PLAIN = "ifgo"
+HIGHWAY = "ifgor"
+
+_CELL = r"(?:cell\.)?"  # before AllenNLP 1.0 there was no "cell."
+# A stack that lacks a tensor is no lone layers: every second one would be read in the wrong direction.
+_ALONE = r"(?<!\blayer_\d\.)(?<!\blayer_\d\d\.)(?<!\bcell\.)" + _CELL
+_STACK, _LAYER = "StackedAlternatingLstm", "AugmentedLstm"
+_NAMES = {
+    _STACK: Names("layer_{k}.", always=True, one=Piece("cell.", _CELL)),
+    _LAYER: Names("", one=Piece("cell.", _ALONE)),
+}
+
+
+def _form(name: str, gates: str, values: tuple[Part, ...], bias_values: tuple[Part, ...]) -> Form:
+    place = "{layer}{direction}"
+    return Form(
+        name,
+        (
+            Tensor(f"{place}input_linearity.weight", (Part("weight_ih", gates), *values)),
+            Tensor(f"{place}input_linearity.bias", (Part("bias_ih", gates), *bias_values)),
+            Tensor(f"{place}state_linearity.weight", (Part("weight_hh", gates),)),
+            Tensor(f"{place}state_linearity.bias", (Part("bias_hh", gates),)),
+        ),
+        _NAMES[name],
+        single_bias="bias_hh",
+        alternating=name == _STACK,
+    )
+
+
+def _with_highway(name: str) -> Form:
+    return _form(name, HIGHWAY, (Part("weight_xh"),), (Part("bias_xh"),))
+
+
+def _without(name: str) -> Form:
+    return _form(name, PLAIN, (), ())
+
+
+def _read_layers(given: Mapping[str, Any]) -> Claims:
+    return {"num_layers": (given["num_layers"],), "form": (_STACK,)} if given else {}
+
+
+def _write_layers(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"num_layers": facts["num_layers"]} if facts["form"] == _STACK else {}
+
+
+ALLENNLP = Layout(
+    name="allennlp",
+    title="allennlp StackedAlternatingLstm, AugmentedLstm",
+    forms=(_with_highway(_STACK), _without(_STACK), _with_highway(_LAYER), _without(_LAYER)),
+    arguments=(
+        Argument("input_size", "input_size"),
+        Argument("hidden_size", "hidden_size"),
+        Arguments(("num_layers",), ("num_layers",), _read_layers, _write_layers),
+        Argument(
+            "go_forward",
+            table=(
+                (True, {"form": _LAYER, "direction": "forward"}),
+                (False, {"form": _LAYER, "direction": "reverse"}),
+            ),
+            default=True,
+            rule="StackedAlternatingLstm runs its even layers forward and its odd ones backward, AugmentedLstm is one "
+            "layer, forward or backward.",
+        ),
+        Argument("recurrent_dropout_probability", "recurrent_dropout", default=0.0),
+        Argument("use_highway", "highway", default=True),
+        Argument(
+            "use_input_projection_bias",
+            table=((True, {"bias": "double"}), (False, {"bias": "single"})),
+            default=True,
+        ),
+        Argument("batch_first", "batch_first", default=True),
+    ),
+    bias="double",
+    bias_optional=False,
+    notes="Written as StackedAlternatingLstm, but one layer that runs backward as AugmentedLstm; both are read, and so "
+    "are the names before AllenNLP 1.0, without 'cell.'. Directions alternate from two layers on. Without the input's "
+    "bias, the state's is bias='single'. The forget bias of 1 is stored. batch_first is no argument of AllenNLP, and "
+    "only written where it is False.",
+    source="allennlp 2.10.1, allennlp/modules/augmented_lstm.py, stacked_alternating_lstm.py",
+)
