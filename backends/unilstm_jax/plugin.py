@@ -50,6 +50,11 @@ class JaxBackend:
     def vjp(self) -> Any:
         return _vjp
 
+    def compiled(self, function: Any) -> Any:
+        import jax
+
+        return jax.jit(function)
+
     def scope(self, dtype: str) -> Any:
         import jax
 

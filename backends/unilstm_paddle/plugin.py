@@ -58,6 +58,11 @@ class PaddleBackend:
     def vjp(self) -> Any:
         return _vjp
 
+    def inference(self) -> Any:
+        import paddle
+
+        return paddle.no_grad()
+
     def scope(self, dtype: str) -> Any:
         return contextlib.nullcontext()
 

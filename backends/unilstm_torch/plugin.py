@@ -51,6 +51,11 @@ class TorchBackend:
     def vjp(self) -> Any:
         return _vjp
 
+    def inference(self) -> Any:
+        import torch
+
+        return torch.no_grad()
+
     def scope(self, dtype: str) -> Any:
         return contextlib.nullcontext()
 

@@ -88,6 +88,12 @@ _COMPOSED: dict[str, tuple[Stack, ...]] = {
     "peephole": ((1, "forward"), (1, "reverse"), (3, "bidirectional")),
     "cifg": ((1, "forward"), (1, "bidirectional"), (3, "alternating")),
     "projected": ((1, "reverse"), (1, "bidirectional"), (3, "forward")),
+    "no-input-gate": ((1, "forward"),),
+    "no-forget-gate": ((3, "bidirectional"),),
+    "no-output-gate": ((1, "reverse"),),
+    "no-input-activation": ((1, "forward"),),
+    "no-output-activation": ((1, "bidirectional"),),
+    "alternating-highway": ((3, "alternating"), (1, "forward")),
 }
 
 
@@ -162,9 +168,27 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         {"num_layers": 2, "direction": "bidirectional", "dropout": 0.25},
         {"key": 2**64 - 1, "lengths": "ragged", "dtype": "float64"},
     ),
+    ("no-gates", {"gates": ()}, {"lengths": "ragged"}),
+    (
+        "highway-projected",
+        {"highway": True, "proj_size": 4, "bias": "single"},
+        {"lengths": "short", "dtype": "float64"},
+    ),
+    ("residual", {"num_layers": 3, "residual": True, "direction": "bidirectional"}, {"lengths": "ragged"}),
+    (
+        "recurrent-dropout",
+        {"num_layers": 2, "direction": "bidirectional", "recurrent_dropout": 0.4, "highway": True},
+        {"key": 0xFEDCBA987654321, "lengths": "ragged"},
+    ),
+    (
+        "residual-both-dropouts",
+        {"num_layers": 3, "residual": True, "recurrent_dropout": 0.3, "dropout": 0.3, "peephole": True},
+        {"key": 5, "dtype": "float64"},
+    ),
     (
         "everything",
         {
+            "highway": True,
             "direction": "bidirectional",
             "merge": "average",
             "batch_first": False,
@@ -214,6 +238,8 @@ _THOROUGH = frozenset(
         ("peephole", 1, "forward"),
         ("cifg", 3, "alternating"),
         ("projected", 3, "forward"),
+        ("alternating-highway", 3, "alternating"),
+        ("alternating-highway", 1, "forward"),
     }
 )
 

@@ -128,6 +128,7 @@ def gradients(target: Target, case: Case, training: bool = False) -> tuple[Run, 
 def call(target: Target, p: Problem, training: bool = False) -> Run:
     """One call without gradients, compiled where the framework compiles."""
     with target.scope(p.dtype), target.inference():
+        training = training or p.masks is not None
         layer, lengths = target.layer(p.weights, training), _lengths(target, p)
         inputs = {name: target.tensor(value) for name, value in p.inputs.items()}
         returned = target.compiled(_outputs_of(target, p, lengths, training))(layer, inputs)
@@ -143,6 +144,7 @@ def differentiate(target: Target, p: Problem, training: bool = False) -> tuple[R
     vjp = target.backend.vjp()
     if vjp is None:
         raise NotApplicable(f"{target.name} is forward only")
+    training = training or p.masks is not None
     with target.scope(p.dtype):
         outputs_of = _outputs_of(target, p, _lengths(target, p), training)
         inputs = {name: target.tensor(value) for name, value in p.inputs.items()}
@@ -158,7 +160,7 @@ def _outputs_of(target: Target, p: Problem, lengths: Any, training: bool) -> Cal
 
     def outputs_of(layer: Any, inputs: dict[str, Any]) -> list[Any]:
         state = (inputs["h_0"], inputs["c_0"]) if "h_0" in inputs else None
-        y, (h_n, c_n) = target.call(layer, inputs["x"], state, **_named(p, lengths, training))
+        y, (h_n, c_n) = target.call(layer, inputs["x"], state, **_named(target, p, lengths, training))
         return [y, h_n, c_n]
 
     return outputs_of
@@ -167,7 +169,7 @@ def _outputs_of(target: Target, p: Problem, lengths: Any, training: bool) -> Cal
 def cell_sequence(target: Target, p: Problem) -> tuple[Array, Array]:
     """y and the c of every step, of a call that asks for both."""
     with target.scope(p.dtype), target.inference():
-        named = _named(p, _lengths(target, p), training=False)
+        named = _named(target, p, _lengths(target, p), training=False)
         layer, x = target.layer(p.weights), target.tensor(p.x)
         y, _, cells = target.call(layer, x, target.state(p), **named, return_cell_sequence=True)
         return target.array(y), target.array(cells)
@@ -195,7 +197,9 @@ def _numbers(target: Target, lengths: Any) -> Array:
     return np.asarray(lengths) if isinstance(lengths, (list, np.ndarray)) else target.array(lengths)
 
 
-def _named(p: Problem, lengths: Any, training: bool) -> dict[str, Any]:
+def _named(target: Target, p: Problem, lengths: Any, training: bool) -> dict[str, Any]:
     """The keyword arguments of a call that are there."""
-    given = {"lengths": lengths, "key": p.key if training else None}
+    given: dict[str, Any] = {"lengths": lengths, "key": p.key if training else None}
+    if p.masks is not None:
+        given["masks"] = {name: target.tensor(mask) for name, mask in p.masks.items()}
     return {name: value for name, value in given.items() if value is not None}

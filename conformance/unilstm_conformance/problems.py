@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unilstm.masks import NUMPY_WORDS, keep_mask, split_key, uniform
+from unilstm.masks import NUMPY_WORDS, keep_mask, split_key, stream, uniform
 from unilstm.parameters import parameters
 from unilstm.weights import Weights
 
@@ -27,7 +27,8 @@ _KEPT = 256
 class Problem:
     """The arrays of one call, in one dtype, axes as the spec has them; read-only.
 
-    x may be [T, I], and the states then have no axis for the batch. key: of the dropout masks in training mode.
+    x may be [T, I], and the states then have no axis for the batch. key: of the dropout masks in training mode;
+    masks: those masks themselves, by name, in its place.
     probes: what the outputs are multiplied by before they are summed up and differentiated, by name, see OUTPUTS.
     lengths_form: how a backend is given the lengths: 0 as a list, 1 as a NumPy array, 2 as a native tensor.
     """
@@ -38,6 +39,7 @@ class Problem:
     c_0: Array | None = None
     lengths: Array | None = None
     key: int | None = None
+    masks: Mapping[str, Array] | None = None
     probes: Mapping[str, Array] = field(default_factory=dict)
     lengths_form: int = 1
 
@@ -81,26 +83,52 @@ def problem(case: Case) -> Problem:
     h_0, c_0 = (draw(h, 0.8), draw(c, 1.2)) if case.state else (None, None)
     shapes = {"y": axes(case, spec.output_size), "h_n": h, "c_n": c}
     probes = {name: draw(shape, 1.0) for name, shape in shapes.items()}
-    return Problem(weights, x, h_0, c_0, lengths, case.key, probes, case.seed % 3)
+    return Problem(weights, x, h_0, c_0, lengths, case.key, None, probes, case.seed % 3)
 
 
 @lru_cache(_KEPT)
 def reference(case: Case, training: bool = False) -> oracle.Result:
     """What the oracle computes, with gradients. training: with the dropout masks of the case's key."""
     p = problem(case)
-    masks = dropout_masks(case) if training else None
-    return oracle.run(case.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths, masks=masks, probes=p.probes)
+    masks, recurrent = (dropout_masks(case), recurrent_masks(case)) if training else (None, None)
+    call = case.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths
+    return oracle.run(*call, masks=masks, recurrent_masks=recurrent, probes=p.probes)
 
 
-def dropout_masks(case: Case) -> dict[int, Array]:
-    """The masks of the case's key, by layer, time-major, computed here with NumPy's words alone."""
+def dropout_masks(case: Case) -> dict[int, Array] | None:
+    """The masks of the case's key on the layers' inputs, by layer, time-major."""
+    spec = case.spec
+    if not spec.dropout:
+        return None
+    return {
+        k: _mask(case, f"dropout_l{k}", (case.steps, case.batch, spec.layer_input_size(k)), spec.dropout)
+        for k in range(1, spec.num_layers)
+    }
+
+
+def recurrent_masks(case: Case) -> dict[tuple[int, int], Array] | None:
+    """The masks of the case's key on the h that the steps read, by layer and direction."""
+    spec = case.spec
+    if not spec.recurrent_dropout:
+        return None
+    return {
+        (k, d): _mask(
+            case,
+            f"recurrent_l{k}{'_reverse' if d else ''}",
+            (case.batch, spec.state_size),
+            spec.recurrent_dropout,
+        )
+        for k in range(spec.num_layers)
+        for d in range(spec.num_directions)
+    }
+
+
+def _mask(case: Case, name: str, shape: tuple[int, ...], dropped: float) -> Array:
+    """Computed here with NumPy's words alone."""
     assert case.key is not None
     low, high = split_key(case.key)
     key, like = (np.uint64(low), np.uint64(high)), np.zeros((), case.dtype)
-    return {
-        k: keep_mask(_MaskOps, key, k, (case.steps, case.batch, case.spec.layer_input_size(k)), case.spec.dropout, like)
-        for k in range(1, case.spec.num_layers)
-    }
+    return np.asarray(keep_mask(_MaskOps, key, stream(name), shape, dropped, like))
 
 
 class _MaskOps:

@@ -32,6 +32,7 @@ LAYOUTS = {
     "jax_cudnn": "jax-cudnn",
     "onnx": "onnx",
     "keras": "keras",
+    "allennlp": "allennlp",
 }
 # Keras's float64 σ and tanh had the accuracy of float32 where these vectors were made (its relu and hard_sigmoid not).
 _KERAS_EXACT = ("keras/activations",)
@@ -79,7 +80,11 @@ class Vector:
         i, probes = self.inputs, {"y": "p_y", "h_n": "p_h", "c_n": "p_c"}
         lengths = i["mask"].sum(axis=1) if "mask" in i else i.get("lengths")  # Keras masks steps; here, past a length
         given = {name: i[stored] for name, stored in probes.items() if stored in i}
-        return Problem(self.weights, i["x"], i.get("h_0"), i.get("c_0"), lengths, probes=given)
+        masks = (
+            {f"recurrent_l{k}": mask for k, mask in enumerate(i["recurrent_mask"])} if "recurrent_mask" in i else None
+        )
+        given |= {n: np.zeros_like(self.outputs[n]) for n in OUTPUTS if given and n not in given}
+        return Problem(self.weights, i["x"], i.get("h_0"), i.get("c_0"), lengths, masks=masks, probes=given)
 
 
 def ids() -> tuple[str, ...]:
@@ -109,8 +114,16 @@ def vector(name: str) -> Vector:
         outputs["y"] = np.concatenate(list(outputs["y"].swapaxes(0, 1)), axis=-1)
     if config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
         outputs["y"] = outputs["y"][:, ::-1]
+    gradients = _canonical(gradients, weights, LAYOUTS[system], config)
     rough = system == "keras" and name not in _KERAS_EXACT
     return Vector(name, weights, inputs, outputs, gradients, "float32" if rough else weights.dtype)
+
+
+def _canonical(gradients: Mapping[str, Array], weights: Weights, layout: str, config: Any) -> dict[str, Array]:
+    """Gradients by canonical name. A layout only moves numbers about, so it reads gradients as it reads weights."""
+    known = {name: value for name, value in gradients.items() if name in weights or name in ("x", "h_0", "c_0")}
+    foreign = {name: value for name, value in gradients.items() if name not in known}
+    return known | dict(Weights.from_layout(layout, foreign, **config)) if foreign else known
 
 
 def golden(target: Target, case: Vector) -> list[Measurement]:

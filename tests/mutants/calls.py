@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-import unilstm.run
+import unilstm.masks
 
 from .faulty import FaultyLayer, mutant, valid_steps
 
@@ -181,13 +181,13 @@ class DropoutNotScaled(FaultyLayer):
     """What dropout keeps is not scaled by 1 / (1 - p)."""
 
     def __call__(self, x: Any, state: Any = None, **named: Any) -> Any:
-        sound = unilstm.run.keep_mask
+        sound = unilstm.masks.keep_mask
 
         def faulty(*args: Any) -> Any:
             mask = sound(*args)
             return (mask > 0).astype(mask.dtype)
 
-        with mock.patch.object(unilstm.run, "keep_mask", faulty):
+        with mock.patch.object(unilstm.masks, "keep_mask", faulty):
             return self.inner(x, state, **named)
 
 

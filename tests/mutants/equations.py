@@ -6,6 +6,8 @@ from typing import Any
 from unittest import mock
 
 from unilstm.cells import lstm
+from unilstm.masks import Drawn
+from unilstm_numpy.ops import OPS
 
 from .faulty import FaultyLayer, mutant
 
@@ -17,7 +19,7 @@ class FaultyCell(FaultyLayer):
         with mock.patch.object(lstm, "gates", self.gates), mock.patch.object(lstm, "output", self.output):
             return self.inner(x, state, **named)
 
-    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any) -> tuple[Any, Any]:
+    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any, u: Any = None) -> tuple[Any, Any]:
         part = dict(zip(spec.gate_names, ops.split(z, len(spec.gate_names)), strict=True))
         names = spec.peephole_names
         peep = dict(zip(names, ops.split(peepholes, len(names)), strict=True)) if names else {}
@@ -25,13 +27,20 @@ class FaultyCell(FaultyLayer):
         def gate(name: str, seen: Any) -> Any:
             return spec.gate_activation(ops, self.clipped(ops, spec, part[name], peep.get(name, 0.0) * seen))
 
-        i = gate("i", c)
-        f = self.coupled(i) if spec.coupled_gates else gate("f", c)
+        i = gate("i", c) if "i" in part else self.absent()
+        f = self.coupled(i) if spec.coupled_gates else gate("f", c) if "f" in part else self.absent()
         old, g = c, spec.cell_activation(ops, self.clipped(ops, spec, part["g"], 0.0 * c))
         c = f * c + i * g
         kept = self.clip_cell(ops, spec, c)
-        o = gate("o", self.seen_by_output(old, c, kept))
-        return o * spec.output_activation(ops, kept), kept
+        o = gate("o", self.seen_by_output(old, c, kept)) if "o" in part else self.absent()
+        m = o * spec.output_activation(ops, kept)
+        return (m if u is None else self.highway(gate("r", c), m, u)), kept
+
+    def absent(self) -> float:
+        return 1.0
+
+    def highway(self, r: Any, m: Any, u: Any) -> Any:
+        return r * m + (1.0 - r) * u
 
     def clipped(self, ops: Any, spec: Any, z: Any, peephole: Any) -> Any:
         return ops.clip(z + peephole, -spec.gate_clip, spec.gate_clip) if spec.gate_clip else z + peephole
@@ -114,14 +123,52 @@ class ProjectionClippedBefore(FaultyCell):
 class StoredCellUnclipped(FaultyCell):
     """The clipped c reaches h only; the c that is carried on is the unclipped one."""
 
-    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any) -> tuple[Any, Any]:
-        m, _ = super().gates(ops, spec, peepholes, z, c)
-        return m, super().gates(ops, spec.replace(cell_clip=0), peepholes, z, c)[1]
+    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any, u: Any = None) -> tuple[Any, Any]:
+        m, _ = super().gates(ops, spec, peepholes, z, c, u)
+        return m, super().gates(ops, spec.replace(cell_clip=0), peepholes, z, c, u)[1]
 
 
 @mutant("outputs", "softplus+sigmoid+tanh or tanh+relu+affine")
 class CandidateThroughGateActivation(FaultyCell):
     """The candidate g goes through the gates' activation."""
 
-    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any) -> tuple[Any, Any]:
-        return super().gates(ops, spec.replace(cell_activation=spec.gate_activation), peepholes, z, c)
+    def gates(self, ops: Any, spec: Any, peepholes: Any, z: Any, c: Any, u: Any = None) -> tuple[Any, Any]:
+        return super().gates(ops, spec.replace(cell_activation=spec.gate_activation), peepholes, z, c, u)
+
+
+@mutant("outputs", "no-input-gate or no-forget-gate or no-output-gate")
+class AbsentGateIsClosed(FaultyCell):
+    """A gate that does not exist is 0 instead of 1."""
+
+    def absent(self) -> float:
+        return 0.0
+
+
+@mutant("outputs", "alternating-highway")
+class HighwayTheWrongWay(FaultyCell):
+    """The highway gate carries what it should transform."""
+
+    def highway(self, r: Any, m: Any, u: Any) -> Any:
+        return (1.0 - r) * m + r * u
+
+
+@mutant("outputs", "residual-L3-bidirectional")
+class ResidualForgotten(FaultyLayer):
+    """The layers' inputs are not added to their outputs."""
+
+    def build(self, weights: Any) -> Any:
+        return super().build(type(weights)(self.spec.replace(residual=False), dict(weights)))
+
+
+@mutant("masks", "recurrent-dropout")
+class RecurrentMaskNotScaled(FaultyLayer):
+    """The h that is kept is not divided by the probability of keeping it."""
+
+    def __call__(self, x: Any, state: Any = None, *, key: Any = None, **named: Any) -> Any:
+        if key is None:
+            return self.inner(x, state, **named)
+        drawn = Drawn(OPS, OPS.key(key, x))
+        shape = (x.shape[0], self.spec.state_size)
+        names = [f"recurrent_l{k}{s}" for k in range(self.spec.num_layers) for s in ("", "_reverse")]
+        masks = {n: (drawn.get(n, shape, self.spec.recurrent_dropout, x) > 0).astype(x.dtype) for n in names}
+        return self.inner(x, state, masks=masks, **named)
