@@ -60,6 +60,9 @@ class Backend(Protocol):
     def scope(self, dtype: str) -> Any:
         """A context in which the dtype works; most backends need none and return contextlib.nullcontext()."""
 
+    # A backend may also offer inference(), a context without gradients, and compiled(function), the function as users
+    # of the framework run it (jax.jit): the conformance suite then calls layers so. Neither is required.
+
 
 @hookspec(firstresult=True)
 def unilstm_backend(spec_version: int) -> Backend | None:
