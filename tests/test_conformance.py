@@ -12,7 +12,7 @@ from unilstm_conformance import CaseCheck, conformance_cases, oracle
 from unilstm_conformance.cases import ACTIVATIONS, VARIANTS, Case, default_cases, wide_cases
 from unilstm_conformance.execution import Target
 from unilstm_conformance.matrix import cells, resolve
-from unilstm_conformance.problems import dropout_masks, problem, reference
+from unilstm_conformance.problems import dropout_masks, problem, recurrent_masks, reference
 
 BACKENDS = ("numpy", "torch", "paddle", "jax")
 
@@ -67,8 +67,13 @@ def test_cell_clip_acts_on_some_and_not_on_all(case: str) -> None:
 
 @pytest.mark.parametrize("case", [case for case, c in CASES.items() if c.key is not None])
 def test_dropout_drops_about_its_share(case: str) -> None:
-    dropped = np.concatenate([mask.ravel() == 0 for mask in dropout_masks(CASES[case]).values()])
-    assert abs(dropped.mean() - CASES[case].spec.dropout) < 4 * (0.25 / dropped.size) ** 0.5
+    c = CASES[case]
+    drawn = {"dropout": dropout_masks(c), "recurrent_dropout": recurrent_masks(c)}
+    for field, masks in drawn.items():
+        assert (masks is not None) == bool(getattr(c.spec, field))
+        if masks is not None:
+            dropped = np.concatenate([mask.ravel() == 0 for mask in masks.values()])
+            assert abs(dropped.mean() - getattr(c.spec, field)) < 4 * (0.25 / dropped.size) ** 0.5
 
 
 @pytest.mark.parametrize("cases", [default_cases(), wide_cases()], ids=["default", "wide"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,8 +114,7 @@ class LSTMSpec:
     @property
     def beyond_standard(self) -> tuple[str, ...]:
         """The fields by which the cell differs from the one that frameworks build in; empty where it is that one."""
-        standard = _standard()
-        return tuple(field for field in _OF_THE_CELL if getattr(self, field) != getattr(standard, field))
+        return tuple(field for field, value in _STANDARD_CELL.items() if getattr(self, field) != value)
 
     def layer_input_size(self, layer: int) -> int:
         return self.input_size if layer == 0 else self.output_size
@@ -167,16 +165,14 @@ class LSTMSpec:
         return f"LSTMSpec({', '.join([sizes, *(f'{k}={v!r}' for k, v in fields.items())])})"
 
 
-# What the equations of a step depend on, beside the sizes and the biases.
-_OF_THE_CELL = (
-    "gates", "coupled_gates", "peephole", "gate_activation", "cell_activation", "output_activation", "gate_clip",
-    "cell_clip", "proj_clip", "highway",
-)  # fmt: skip
-
-
-@functools.cache
-def _standard() -> LSTMSpec:
-    return LSTMSpec(1, 1)
+# What the equations of a step depend on, beside the sizes and the biases, as frameworks build it in.
+_STANDARD_CELL = {
+    field: getattr(LSTMSpec(1, 1), field)
+    for field in (
+        "gates", "coupled_gates", "peephole", "gate_activation", "cell_activation", "output_activation", "gate_clip",
+        "cell_clip", "proj_clip", "highway",
+    )
+}  # fmt: skip
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
             "output_activation": ("scaled_tanh", 1.7159, 2 / 3),
             "gate_clip": 1.5,
             "cell_clip": 0.2,
-            "proj_clip": 0.1,
+            "proj_clip": 0.5,
             "learned_state": True,
         },
         {"state": False, "lengths": "ragged"},
