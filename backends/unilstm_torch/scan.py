@@ -44,8 +44,10 @@ def scan(
     plan = _Plan(ops, spec, reverse, call.cells)
     valid = call.valid(ops)
     x = call.x if valid is None else torch.where(valid, call.x, ops.full(0.0, call.x))
-    y, h, c, cells = _Scan.apply(plan, lstm.inputs(ops, p, x), *state, valid, mask, lstm.carried(ops, p, x), *weights)
-    return DirectionResult(y, h, c, cells if call.cells else None)
+    inputs = (lstm.inputs(ops, p, x), *state, valid, mask, lstm.carried(ops, p, x), *weights)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+        return DirectionResult(*_Scan.apply(plan, *inputs))
+    return DirectionResult(*_loop(plan, *inputs, keep=False)[0])
 
 
 def serves(tensors: list[Tensor]) -> bool:
@@ -74,17 +76,10 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, *rest: Any) -> Any:
-        valid, mask, u, *weights = rest
-        kept = any(ctx.needs_input_grad)
-        y, h_n, c_n, z_all, c_all, h_all = _loop(plan, gx, h, c, valid, mask, u, weights, kept)
-        ctx.plan, ctx.valid, ctx.mask = plan, valid, mask
-        if kept:
-            ctx.save_for_backward(gx, h, c, u, *weights, z_all, c_all, h_all)
-        zeros = None if valid is None else ~valid
-        y = y if zeros is None else y.masked_fill(zeros, 0.0)
-        if not plan.cells:
-            return y, h_n, c_n, None
-        return y, h_n, c_n, c_all if zeros is None else c_all.masked_fill(zeros, 0.0)
+        ctx.plan, (ctx.valid, ctx.mask, u, *weights) = plan, rest
+        outputs, kept = _loop(plan, gx, h, c, *rest, keep=True)
+        ctx.save_for_backward(gx, h, c, u, *weights, *kept)
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -96,9 +91,12 @@ class _Scan(torch.autograd.Function):
 
 
 def _loop(
-    plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, mask: Any, u: Any, weights: Any, keep: bool
-) -> Any:
-    """y, h_n, c_n and, if kept, pre-activations, c and h of every step; differentiable where its inputs are."""
+    plan: _Plan, gx: Tensor, h: Tensor, c: Tensor, valid: Any, mask: Any, u: Any, *weights: Any, keep: bool
+) -> tuple[Any, Any]:
+    """(y, h_n, c_n, every c if wanted) and, to keep, pre-activations, c and h of every step, held past the length.
+
+    Differentiable where its inputs are.
+    """
     weight_hh, weight_ch, weight_hr = weights
     p = {} if weight_hr is None else {"weight_hr": weight_hr}
     steps = gx.shape[0]
@@ -112,25 +110,25 @@ def _loop(
             h, c = h_new, c_new
         else:
             h, c = torch.where(valid[t], h_new, h), torch.where(valid[t], c_new, c)
-        zs[t], cs[t], hs[t] = z, c, h
-    y = torch.stack(hs)
-    every = keep or plan.cells
-    return y, h, c, torch.stack(zs) if keep else None, torch.stack(cs) if every else None, y if keep else None
+        zs[t], cs[t], hs[t] = z if keep else None, c if keep or plan.cells else None, h
+    y, every_c = torch.stack(hs), torch.stack(cs) if keep or plan.cells else None
+    kept = (torch.stack(zs), every_c, y) if keep else None
+    if valid is not None:
+        y = y.masked_fill(~valid, 0.0)
+        every_c = every_c.masked_fill(~valid, 0.0) if plan.cells else None
+    return (y, h, c, every_c if plan.cells else None), kept
 
 
 def _through_the_loop(ctx: Any, given: Any, grads: Any) -> Any:
     """Gradients that can be differentiated again, by autograd over the plain loop."""
     gx, h, c, u, *weights = given
     with torch.enable_grad():
-        y, h_n, c_n, _, c_all, _ = _loop(ctx.plan, gx, h, c, ctx.valid, ctx.mask, u, weights, keep=False)
-        if ctx.valid is not None:
-            y = y.masked_fill(~ctx.valid, 0.0)
-            c_all = c_all.masked_fill(~ctx.valid, 0.0) if ctx.plan.cells else None
-        pairs = [(o, g) for o, g in zip((y, h_n, c_n, c_all), grads, strict=True) if o is not None and g is not None]
+        outputs, _ = _loop(ctx.plan, gx, h, c, ctx.valid, ctx.mask, u, *weights, keep=False)
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o is not None and g is not None]
         inputs = (gx, h, c, None, None, u, *weights)
         wanted = [t for t, need in zip(inputs, ctx.needs_input_grad[1:], strict=True) if need]
-        outputs, cotangents = [o for o, _ in pairs], [g for _, g in pairs]
-        found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+        of, by = [o for o, _ in pairs], [g for _, g in pairs]
+        found = iter(torch.autograd.grad(of, wanted, by, create_graph=True, allow_unused=True))
     return [next(found) if need else None for need in ctx.needs_input_grad[1:]]
 
 
