@@ -40,6 +40,12 @@ class LayerCall:
             self.scratch["valid"] = ops.valid(self.x.shape[0], self.lengths, self.x)
         return self.scratch["valid"]
 
+    def without_padding(self, ops: Ops) -> Tensor:
+        """x with zeros past each row's length. Padding may hold anything, NaN too: where a path only drops or
+        multiplies away what it computed there, that would still reach results or gradients."""
+        valid = self.valid(ops)
+        return self.x if valid is None else ops.where(valid, self.x, ops.full(0.0, self.x))
+
 
 @dataclass
 class DirectionResult:
@@ -165,10 +171,7 @@ def scan_direction(
         outs = (ops.where(valid, h, zero),) + ((ops.where(valid, c, zero),) if call.cells else ())
         return (ops.where(valid, h, state[0]), ops.where(valid, c, state[1])), outs
 
-    valid = call.valid(ops)
-    # Padding may hold anything, NaN too: it must not reach the gradient through the branch that `where` drops.
-    x = call.x if valid is None else ops.where(valid, call.x, ops.full(0.0, call.x))
-    (h, c), outs = ops.scan(body, state, (x, valid), reverse)
+    (h, c), outs = ops.scan(body, state, (call.without_padding(ops), call.valid(ops)), reverse)
     return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
 
 

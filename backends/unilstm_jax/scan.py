@@ -39,8 +39,7 @@ def scan(
     mask: Array | None = None,
 ) -> DirectionResult:
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
-    valid = call.valid(ops)
-    x = call.x if valid is None else jnp.where(valid, call.x, 0)
+    valid, x = call.valid(ops), call.without_padding(ops)
     p = {role: value for role, value in p.items() if role not in ("h_0", "c_0")}  # already in the state
     h_all, c_all, h, c = _compiled(spec, reverse, (x, *state, p), valid, mask)
     y = h_all if valid is None else jnp.where(valid, h_all, 0)

@@ -52,8 +52,7 @@ def _ragged(call: LayerCall) -> bool:
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer through the operator. A right-to-left layer runs over its reversed input."""
     (alone,) = spec.reversed_directions(layer) if spec.num_directions == 1 else (False,)
-    valid = call.valid(OPS)  # the operator masks by multiplying, which would let a NaN in the padding through
-    x = call.x if valid is None else paddle.where(valid, call.x, OPS.full(0.0, call.x))
+    x = call.without_padding(OPS)  # the operator masks by multiplying
     x = reverse(x, call.lengths) if alone else x
     states = [paddle.stack([state[i] for state in call.states]) for i in range(2)]
     weights = [p[role] for p in call.p for role in ("weight_ih", "weight_hh")]

@@ -53,7 +53,7 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer through torch.lstm. A right-to-left layer runs over its reversed input."""
     (alone,) = spec.reversed_directions(layer) if spec.num_directions == 1 else (False,)
-    x, weights = call.x, [w for p in call.p for w in _flat(spec, p, call.x)]
+    x, weights = call.x, [w for p in call.p for w in _flat(spec, p)]
     h_0, c_0 = (torch.stack([state[i] for state in call.states]) for i in range(2))
     x = reverse(x, call.lengths) if alone else x
     if call.known_lengths is None:
@@ -92,7 +92,7 @@ def _some(call: LayerCall) -> Tensor:
     return (call.lengths > 0)[None, :, None]
 
 
-def _flat(spec: LSTMSpec, p: dict[str, Tensor], like: Tensor) -> list[Tensor]:
+def _flat(spec: LSTMSpec, p: dict[str, Tensor]) -> list[Tensor]:
     flat = [p["weight_ih"], p["weight_hh"]]
     if spec.bias == "double":
         flat += [p["bias_ih"], p["bias_hh"]]

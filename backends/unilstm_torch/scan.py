@@ -42,8 +42,7 @@ def scan(
     if not serves([call.x, *state, *p.values()]):
         return scan_direction(ops, spec, call, reverse, state, p, mask)
     plan = _Plan(ops, spec, reverse, call.cells)
-    valid = call.valid(ops)
-    x = call.x if valid is None else torch.where(valid, call.x, ops.full(0.0, call.x))
+    valid, x = call.valid(ops), call.without_padding(ops)
     inputs = (lstm.inputs(ops, p, x), *state, valid, mask, lstm.carried(ops, p, x), *weights)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         return DirectionResult(*_Scan.apply(plan, *inputs))
