@@ -27,6 +27,7 @@ def tensor(*shape: int, stream: int = 0, dtype: str = "float64") -> Any:
 @pytest.fixture
 def own() -> Any:
     """Paddle's own LSTM: 2 layers, both directions, float64."""
+    paddle.seed(0)
     paddle.set_default_dtype("float64")
     yield paddle.nn.LSTM(4, 6, 2, direction="bidirect")
     paddle.set_default_dtype("float32")
