@@ -171,7 +171,7 @@ def test_dtype_in_is_dtype_out(driver: Driver, spec: LSTMSpec, dtype: str) -> No
 def test_explain_names_the_path_of_every_layer_and_why(backend: Any) -> None:
     plain = unilstm.LSTM(4, 6, num_layers=2, backend=backend.name, seed=0).explain()
     assert [d.layer for d in plain] == [0, 1]
-    assert {d.path for d in plain} == {backend.paths()[0]}
+    assert {d.path for d in plain} == {"native" if "native" in backend.paths() else "composed"}
     peephole = unilstm.LSTM(4, 6, peephole=True, backend=backend.name, seed=0).explain()
     assert str(peephole).startswith("layer 0: composed")
     assert ("no peephole of this kind" in str(peephole)) == ("native" in backend.paths())

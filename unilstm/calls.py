@@ -1,10 +1,11 @@
 """What one call of a layer was given: checked once for all backends, brought to one form, and brought back.
 
-Inside, everything is time-major and batched: x [T, B, I], h [L·D, B, P or H], c [L·D, B, H].
+Inside, everything is time-major and batched: x [T, B, I], h [L·D, B, P or H], c [L·D, B, slots·H].
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,21 @@ def give_back(ops: Ops, spec: LSTMSpec, call: Call, sequence: Tensor) -> Tensor:
     return ops.transpose(sequence) if spec.batch_first else sequence
 
 
-def give_back_state(ops: Ops, call: Call, state: Tensor) -> Tensor:
-    """A state [L·D, B, F] in the form x came in."""
-    return state if call.batched else ops.reshape(state, (state.shape[0], state.shape[2]))
+def give_back_state(ops: Ops, spec: LSTMSpec, call: Call, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """States [L·D, B, F] in the form x came in, c with an axis for its slots where they are several."""
+    lead = (h.shape[0], call.rows) if call.batched else (h.shape[0],)
+    h = h if call.batched else ops.reshape(h, (*lead, h.shape[2]))
+    if spec.slots > 1:
+        return h, ops.reshape(c, (*lead, spec.slots, spec.hidden_size))
+    return h, c if call.batched else ops.reshape(c, (*lead, c.shape[2]))
+
+
+def give_back_cells(ops: Ops, spec: LSTMSpec, call: Call, cells: Tensor) -> Tensor:
+    """c of every step [T, B, D·slots·H] in the form x came in: [B, T, D·H], or [B, T, D·slots, H] with slots."""
+    sequence = give_back(ops, spec, call, cells)
+    if spec.slots == 1:
+        return sequence
+    return ops.reshape(sequence, (*sequence.shape[:-1], spec.num_directions * spec.slots, spec.hidden_size))
 
 
 def initial_state(ops: Ops, spec: LSTMSpec, params: dict[str, Tensor], call: Call) -> list[tuple[Tensor, Tensor]]:
@@ -72,11 +85,10 @@ def initial_state(ops: Ops, spec: LSTMSpec, params: dict[str, Tensor], call: Cal
             states.append((call.h_0[index], call.c_0[index]))
         elif spec.learned_state:
             suffix = f"l{index // spec.num_directions}{'_reverse' if index % spec.num_directions else ''}"
-            states.append(
-                (ops.expand(params[f"h_0_{suffix}"], call.rows), ops.expand(params[f"c_0_{suffix}"], call.rows))
-            )
+            h, c = (ops.expand(params[f"{role}_{suffix}"], call.rows) for role in ("h_0", "c_0"))
+            states.append((h, c if spec.slots == 1 else ops.reshape(c, (call.rows, -1))))
         else:
-            sizes = (spec.state_size, spec.hidden_size)
+            sizes = (spec.state_size, spec.slots * spec.hidden_size)
             h, c = (ops.zeros((call.rows, size), call.x) for size in sizes)
             states.append((h, c))
     return states
@@ -113,17 +125,20 @@ def _check_state(ops: Ops, spec: LSTMSpec, state: Any, rows: int | None, dtype: 
             "Give both, or none for zeros."
         )
     parts = []
-    for name, value, size in zip(("h_0", "c_0"), state, (spec.state_size, spec.hidden_size), strict=True):
+    c_sizes = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
+    for name, value, sizes in zip(("h_0", "c_0"), state, ((spec.state_size,), c_sizes), strict=True):
         lead = spec.num_layers * spec.num_directions
-        want = (lead, size) if rows is None else (lead, rows, size)
+        want = (lead, *sizes) if rows is None else (lead, rows, *sizes)
         if tuple(value.shape) != want:
             raise InputError(
                 f"{name} has shape {list(value.shape)}, but must have {list(want)}: layers times directions"
-                f"{'' if rows is None else ', batch'}, features. The order is (h_0, c_0)."
+                f"{'' if rows is None else ', batch'}{', slots' if len(sizes) > 1 else ''}, features. "
+                "The order is (h_0, c_0)."
             )
         if ops.dtype(value) != dtype:
             raise InputError(f"{name} is {ops.dtype(value)} but the layer is {dtype}. Convert {name}.")
-        parts.append(ops.reshape(value, (lead, 1, size)) if rows is None else value)
+        plain = rows is not None and len(sizes) == 1
+        parts.append(value if plain else ops.reshape(value, (lead, rows or 1, math.prod(sizes))))
     return parts[0], parts[1]
 
 

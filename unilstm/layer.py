@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import calls
+from . import calls, layer_masks
 from .errors import InputError
 from .masks import Drawn, Given, Masks
 from .ops import Ops, Tensor
 from .paths import Explanation, Path, choose, explain
-from .run import LayerCall, check_step, forward, mask_names
+from .run import LayerCall, check_step, forward
 from .spec import LSTMSpec
 
 
@@ -47,8 +47,8 @@ class LayerMethods:
 
         y, (h_n, c_n), every_c = forward(ops, spec, params, call, run_layer, masks=masks, cells=cells)
         y = calls.give_back(ops, spec, call, y)
-        finals = calls.give_back_state(ops, call, h_n), calls.give_back_state(ops, call, c_n)
-        return (y, finals) if every_c is None else (y, finals, calls.give_back(ops, spec, call, every_c))
+        finals = calls.give_back_state(ops, spec, call, h_n, c_n)
+        return (y, finals) if every_c is None else (y, finals, calls.give_back_cells(ops, spec, call, every_c))
 
     def _run_step(self, x: Any, state: Any, masks: Masks | None) -> tuple[Any, tuple[Any, Any]]:
         """One step of a stream: x [B, I] or [I], → h [B, P or H] or [P or H], state."""
@@ -68,7 +68,7 @@ class LayerMethods:
 
         training: of a layer that has such a mode; None for one that drops where a call gives key or masks.
         """
-        names = mask_names(self.spec)
+        names = layer_masks.names(self.spec)
         if key is not None and given is not None:
             raise InputError("key= and masks= were both given, but masks= settles what key= would draw. Give one.")
         if training is False and (key is not None or given is not None):

@@ -50,8 +50,17 @@ def split_key(key: int) -> tuple[int, int]:
     return key & 0xFFFFFFFF, key >> 32
 
 
-def keep_mask(ops: Any, key: tuple[Any, Any], stream: int, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
-    """A mask for inverted dropout: 0 with probability `dropped`, else 1 / (1 - dropped); in the dtype of `like`.
+def keep_mask(
+    ops: Any,
+    key: tuple[Any, Any],
+    stream: int,
+    shape: tuple[int, ...],
+    dropped: float,
+    like: Any,
+    scaled: bool = True,
+) -> Any:
+    """0 with probability `dropped`, else 1 / (1 - dropped), as inverted dropout has it, or 1 if not scaled; in the
+    dtype of `like`.
 
     key: two words. stream: which of the masks of this key. shape: time-major; up to 2**32 elements.
     The probability is rounded to a multiple of 2**-32.
@@ -63,18 +72,18 @@ def keep_mask(ops: Any, key: tuple[Any, Any], stream: int, shape: tuple[int, ...
     counter = words.counter(count)
     bits, _ = threefry(words, key, counter, words.constant(stream))
     kept = bits >= words.constant(min(round(dropped * 2**32), 2**32 - 1))
-    return ops.reshape(ops.where(kept, ops.full(1.0 / (1.0 - dropped), like), ops.full(0.0, like)), shape)
+    kept_value = ops.full(1.0 / (1.0 - dropped) if scaled else 1.0, like)
+    return ops.reshape(ops.where(kept, kept_value, ops.full(0.0, like)), shape)
 
 
 class Masks(Protocol):
-    """The masks of one call by name: `dropout_l{layer}` [T, B, F] on a layer's input, `recurrent_l{layer}[_reverse]`
-    [B, P or H] on the h that its steps read."""
+    """The masks of one call by name; run.py says which there are, and their shapes."""
 
-    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
-        """The mask of that name: 0 where something is dropped, 1 / (1 - dropped) elsewhere."""
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any, scaled: bool = True) -> Any:
+        """The mask of that name: 0 where something is dropped; elsewhere 1 / (1 - dropped), or 1 if not scaled."""
 
 
-_KINDS = {"dropout": 0, "recurrent": 1}
+_KINDS = {"dropout": 0, "recurrent": 1, "input": 2, "weight": 3, "zoneout_hidden": 4, "zoneout_cell": 5, "model": 8}
 
 
 class Drawn:
@@ -83,19 +92,20 @@ class Drawn:
     def __init__(self, ops: Any, key: tuple[Any, Any]) -> None:
         self.ops, self.key = ops, key
 
-    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
-        return keep_mask(self.ops, self.key, stream(name), shape, dropped, like)
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any, scaled: bool = True) -> Any:
+        return keep_mask(self.ops, self.key, stream(name), shape, dropped, like, scaled)
 
 
 class Given:
-    """Masks that a caller made: multipliers, already scaled."""
+    """Masks that a caller made: multipliers, already scaled where dropout scales."""
 
     def __init__(self, masks: Mapping[str, Any]) -> None:
         self.masks = masks
 
-    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any) -> Any:
+    def get(self, name: str, shape: tuple[int, ...], dropped: float, like: Any, scaled: bool = True) -> Any:
         if name not in self.masks:
-            raise InputError(f"masks lacks {name!r}, which this layer needs: {list(shape)}, time-major, scaled.")
+            kind = "scaled" if scaled else "0 or 1"
+            raise InputError(f"masks lacks {name!r}, which this layer needs: {list(shape)}, time-major, {kind}.")
         mask = self.masks[name]
         if tuple(mask.shape) != tuple(shape):
             raise InputError(f"masks[{name!r}] has shape {list(mask.shape)}, but must have {list(shape)}.")

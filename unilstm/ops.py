@@ -26,6 +26,7 @@ class Ops(Protocol):
     def exp(self, x: Tensor) -> Tensor: ...
     def expm1(self, x: Tensor) -> Tensor: ...
     def log1p(self, x: Tensor) -> Tensor: ...
+    def sqrt(self, x: Tensor) -> Tensor: ...
     def abs(self, x: Tensor) -> Tensor: ...
     def maximum(self, x: Tensor, bound: float) -> Tensor: ...
     def minimum(self, x: Tensor, bound: float) -> Tensor: ...
@@ -34,6 +35,9 @@ class Ops(Protocol):
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """x @ weight.T: [..., in], [out, in] → [..., out]."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Over the last axis, which stays, with size 1."""
 
     # Shape.
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
@@ -50,7 +54,7 @@ class Ops(Protocol):
         """Join along a new first axis."""
 
     def expand(self, x: Tensor, rows: int) -> Tensor:
-        """[F] → [rows, F], every row the same."""
+        """[...] → [rows, ...], every row the same."""
 
     # Creation.
     def full(self, value: float, like: Tensor) -> Tensor:
@@ -66,6 +70,9 @@ class Ops(Protocol):
 
         xs is a tuple of arrays with a leading time axis, or None in the place of one that is not there.
         """
+
+    # Offered by some backends, for the parallel path: associative(a, b, reverse), the pairs (a, b) of c = a·c' + b
+    # [T, ...] composed from the first step (the last, if reverse) up to each.
 
     # At the border: what a call was given.
     def is_tensor(self, x: Any) -> bool: ...

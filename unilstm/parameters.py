@@ -1,26 +1,33 @@
 """The parameters that a spec has: names, shapes and meaning, as data; and their initial values.
 
-Canonical names are torch's where torch has one, with `_l{layer}` and, for the second direction, `_reverse`:
+Canonical names are torch's where torch has one, with `_l{layer}` and, for the second direction, `_reverse`. A cell says
+which it has (cells/: `arrays`). Those of cell="lstm", R being the rows of all row groups (spec.row_groups: lane by lane
+the gates i f g o that exist, of H rows, or one a block; then r of a highway):
 
-    weight_ih   [G·H, in]   input to gates, gates in the order of spec.gate_names (i f g o r, those that exist)
-    weight_hh   [G·H, P|H]  recurrent
-    bias_ih, bias_hh [G·H]  (bias="double"), or bias [G·H] (bias="single")
-    weight_ch   [K·H]       diagonal peepholes from c, gates in the order of spec.peephole_names (i f o, as above)
+    weight_ih   [R, in]     input to gates
+    weight_hh   [R, P|H]    recurrent
+    bias_ih, bias_hh [R]    (bias="double"), or bias [R] (bias="single")
+    gamma_ih, gamma_hh [R]  scales of the norms of W x and R h (layer_norm joint, normalized-state), or gamma [R] of
+                            their sum (per-gate); gamma_c, beta_c [lanes·H] of c's norm (no beta_c without biases)
+    weight_ch   [lanes·K·H] diagonal peepholes from c, gates in the order of spec.peephole_names (i f o, as above)
+    weight_gg   [K·H, K·H]  from the gates i f o of the step before to those of this one (gate_recurrence)
+    weight_xa   [lanes·H, in]  what the lanes attend by; bias_xa [lanes·H] unless bias="none"
     weight_xh   [H, in]     what a highway carries past the cell; bias_xh [H] beside it (bias="double" only, because it
                             is part of the input's bias where there are two)
     weight_hr   [P, H]      projection
-    h_0 [P|H], c_0 [H]      learned initial state
+    h_0 [P|H], c_0 [H] or [slots, H]   learned initial state
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from . import cells
 from .errors import SpecError
 from .masks import uniform
 from .spec import LSTMSpec
@@ -32,7 +39,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Parameter:
     """One array of one direction of one layer.
 
-    role: the name without layer and direction. gates: the gates its first axis is made of, one letter each, or "".
+    role: the name without layer and direction. gates: the row groups that its first axis is made of, one letter each,
+    or ""; sizes: the rows of each.
     """
 
     role: str
@@ -40,35 +48,27 @@ class Parameter:
     direction: int
     shape: tuple[int, ...]
     gates: str = ""
+    sizes: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.role}_l{self.layer}{'_reverse' if self.direction else ''}"
 
+    def rows(self) -> Iterator[tuple[str, slice]]:
+        """The row groups: letter, and where they are."""
+        start = 0
+        for letter, size in zip(self.gates, self.sizes, strict=True):
+            yield letter, slice(start, start + size)
+            start += size
+
 
 def layer_parameters(spec: LSTMSpec, layer: int, direction: int) -> tuple[Parameter, ...]:
     """The parameters of one direction of one layer, in torch's order."""
-    hidden, state = spec.hidden_size, spec.state_size
-    gates, peepholes = spec.gate_names, spec.peephole_names
-    rows = len(gates) * hidden
-    shapes: list[tuple[str, tuple[int, ...], str]] = [
-        ("weight_ih", (rows, spec.layer_input_size(layer)), gates),
-        ("weight_hh", (rows, state), gates),
-    ]
-    if spec.bias == "double":
-        shapes += [("bias_ih", (rows,), gates), ("bias_hh", (rows,), gates)]
-    elif spec.bias == "single":
-        shapes += [("bias", (rows,), gates)]
-    if peepholes:
-        shapes += [("weight_ch", (len(peepholes) * hidden,), peepholes)]
-    if spec.highway:
-        shapes += [("weight_xh", (hidden, spec.layer_input_size(layer)), "")]
-        shapes += [("bias_xh", (hidden,), "")] if spec.bias == "double" else []
-    if spec.proj_size:
-        shapes += [("weight_hr", (spec.proj_size, hidden), "")]
+    arrays = cells.get(spec.cell).arrays(spec, spec.layer_input_size(layer))
     if spec.learned_state:
-        shapes += [("h_0", (state,), ""), ("c_0", (hidden,), "")]
-    return tuple(Parameter(role, layer, direction, shape, g) for role, shape, g in shapes)
+        c = (spec.slots, spec.hidden_size) if spec.slots > 1 else (spec.hidden_size,)
+        arrays += (cells.Array("h_0", (spec.state_size,)), cells.Array("c_0", c))
+    return tuple(Parameter(a.role, layer, direction, a.shape, a.gates, a.sizes) for a in arrays)
 
 
 def parameters(spec: LSTMSpec) -> dict[str, Parameter]:
@@ -95,12 +95,19 @@ def initial_values(spec: LSTMSpec, seed: int, init: str = "torch") -> dict[str, 
     "keras" — Glorot uniform over the fused (in, 4H) kernel, orthogonal over the fused (H, 4H) recurrent kernel,
     biases 0 but 1 for the forget gate;
     "orthogonal" — gate by gate: Glorot uniform, orthogonal, biases 0 but 1 for the forget gate (haste's).
-    Peepholes and learned states, which those systems lack, are U(±1/√H) and 0.
+    What those systems lack: scales of norms are 1, their shifts and learned states 0, matrices Glorot uniform ("torch":
+    as all), and the rest, a cell of one's own included, U(±1/√H).
     """
     scheme = SCHEMES.get(init)
     if scheme is None:
         raise SpecError(f"init={init!r} is unknown. Choose one of: {', '.join(SCHEMES)}.")
-    return {name: scheme(spec, p, _Draw(seed, name)) for name, p in parameters(spec).items()}
+    return {name: _initial(scheme, spec, p, _Draw(seed, name)) for name, p in parameters(spec).items()}
+
+
+def _initial(scheme: Scheme, spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
+    if p.role.startswith("gamma"):
+        return np.ones(p.shape)
+    return np.zeros(p.shape) if p.role in ("h_0", "c_0", "beta_c") else scheme(spec, p, draw)
 
 
 class _Draw:
@@ -123,8 +130,6 @@ class _Draw:
 
 
 def _torch(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
-    if p.role in ("h_0", "c_0"):
-        return np.zeros(p.shape)
     return draw.uniform(p.shape, spec.hidden_size**-0.5)
 
 
@@ -134,9 +139,9 @@ def _glorot(draw: _Draw, shape: tuple[int, int], fan_in: int, fan_out: int) -> A
 
 def _forget_one(spec: LSTMSpec, p: Parameter) -> Array:
     values = np.zeros(p.shape)
-    if p.role in ("bias_ih", "bias") and "f" in p.gates:  # once, not in both biases: they are added up
-        at = p.gates.index("f") * spec.hidden_size
-        values[at : at + spec.hidden_size] = 1.0
+    if p.role in ("bias_ih", "bias"):  # once, not in both biases: they are added up
+        for letter, rows in p.rows():
+            values[rows] = letter == "f"
     return values
 
 
@@ -149,27 +154,27 @@ def _keras(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
 
 
 def _orthogonal(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
-    hidden, count = spec.hidden_size, len(p.gates)
     if p.role == "weight_ih":
-        return _glorot(draw, (p.shape[0], p.shape[1]), p.shape[1], hidden)
+        return _glorot(draw, (p.shape[0], p.shape[1]), p.shape[1], spec.hidden_size)
     if p.role == "weight_hh":
         blocks = []
-        for gate in range(count):
-            one = _Draw(draw.seed, f"{p.name}/{p.gates[gate]}")
-            blocks.append(one.orthogonal(hidden, p.shape[1]))
+        for n, (letter, rows) in enumerate(p.rows()):
+            one = _Draw(draw.seed, f"{p.name}/{letter}{n if n >= len(set(p.gates)) else ''}")
+            blocks.append(one.orthogonal(rows.stop - rows.start, p.shape[1]))
         return np.concatenate(blocks)
     return _others(spec, p, draw)
 
 
 def _others(spec: LSTMSpec, p: Parameter, draw: _Draw) -> Array:
-    if p.role in ("weight_hr", "weight_xh"):
+    if p.role in ("weight_hr", "weight_xh", "weight_xa", "weight_gg"):
         return _glorot(draw, (p.shape[0], p.shape[1]), p.shape[1], p.shape[0])
-    if p.role == "weight_ch":
-        return draw.uniform(p.shape, spec.hidden_size**-0.5)
-    return _forget_one(spec, p)
+    if p.role.startswith("bias"):
+        return _forget_one(spec, p)
+    return draw.uniform(p.shape, spec.hidden_size**-0.5)
 
 
-SCHEMES: dict[str, Callable[[LSTMSpec, Parameter, _Draw], Array]] = {
+Scheme = Callable[[LSTMSpec, Parameter, _Draw], Array]
+SCHEMES: dict[str, Scheme] = {
     "torch": _torch,
     "keras": _keras,
     "orthogonal": _orthogonal,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import PathError
 from .run import DirectionResult, LayerCall
 
-PATHS = ("auto", "native", "kernel", "composed")
+PATHS = ("auto", "native", "kernel", "parallel", "composed")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def check_path(wanted: str, paths: Sequence[Path]) -> None:
     have = [p.name for p in paths]
     if wanted != "auto" and wanted not in have:
         raise PathError(
-            f"path={wanted!r} does not exist on this backend, which has: {', '.join(have)}. Use path='auto'."
+            f"path={wanted!r} does not exist on this backend for this cell, which have: {', '.join(have)}. "
+            "Use path='auto'."
         )
 
 

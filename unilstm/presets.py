@@ -60,6 +60,85 @@ PRESETS: dict[str, Preset] = {
             )
         ),
         Preset(
+            "full-gate-recurrence",
+            "Gates that see the gates of the step before",
+            "Greff et al. 2017, LSTM: A Search Space Odyssey (FGR); Hochreiter & Schmidhuber 1997 used it too",
+            {"gate_recurrence": True, "peephole": True},
+        ),
+        *(
+            Preset(name, title, source, {"bias": "single", **fields}, ("num_blocks",))
+            for name, title, source, fields in (
+                (
+                    "lstm-1997",
+                    "The first LSTM: memory blocks, no forget gate",
+                    "Hochreiter & Schmidhuber 1997, Long Short-Term Memory; with tanh for both squashing functions",
+                    {"gates": ("input", "output")},
+                ),
+                (
+                    "lstm-2000",
+                    "Memory blocks that forget",
+                    "Gers, Schmidhuber & Cummins 2000, Learning to Forget: Continual Prediction with LSTM",
+                    {},
+                ),
+                (
+                    "lstm-2002",
+                    "Memory blocks with peepholes",
+                    "Gers, Schraudolph & Schmidhuber 2002, Learning Precise Timing with LSTM Recurrent Networks",
+                    {"peephole": True},
+                ),
+            )
+        ),
+        Preset(
+            "layer-norm",
+            "Layer normalisation of both products and of the cell",
+            "Ba, Kiros & Hinton 2016, Layer Normalization, eqs. 20-22",
+            {"layer_norm": "joint"},
+        ),
+        Preset(
+            "zoneout",
+            "Units that sometimes keep their old value",
+            "Krueger et al. 2017, Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations (0.5 for c, "
+            "0.05 for h: their character model of the Penn Treebank)",
+            {"zoneout_hidden": 0.05, "zoneout_cell": 0.5},
+        ),
+        Preset(
+            "awd",
+            "The weight-dropped LSTM",
+            "Merity, Keskar & Socher 2018, Regularizing and Optimizing LSTM Language Models (3 layers, weight dropout "
+            "0.5, 0.3 between layers by one mask for all steps)",
+            {"num_layers": 3, "weight_dropout": 0.5, "input_dropout": 0.3},
+        ),
+        *(
+            Preset(name, title, f"Rocki 2016, Recurrent Memory Array Structures ({short})", fields, ("lanes",))
+            for name, title, short, fields in (
+                ("array", "Several memories, one h", "Array-LSTM", {}),
+                (
+                    "stochastic-array",
+                    "One memory speaks at a time",
+                    "Stochastic output pooling, its expectation-free form: the lane whose output gate is most open",
+                    {"lane_pooling": "argmax"},
+                ),
+                (
+                    "attention-array",
+                    "Memories that share attention",
+                    "Lane selection by soft attention",
+                    {"lane_pooling": "attention"},
+                ),
+            )
+        ),
+        Preset(
+            "slstm",
+            "Exponential gates with a normaliser and a stabiliser",
+            "Beck et al. 2024, xLSTM: Extended Long Short-Term Memory, section 2.2",
+            {"cell": "slstm"},
+        ),
+        Preset(
+            "minlstm",
+            "Gates that see the input alone: a parallel scan",
+            "Feng et al. 2024, Were RNNs All We Needed?, section 3.2",
+            {"cell": "minlstm", "cell_activation": "linear"},
+        ),
+        Preset(
             "alternating-highway",
             "Highway LSTM whose layers alternate in direction",
             "He, Lee, Lewis & Zettlemoyer 2017, Deep Semantic Role Labeling: What Works and What's Next (8 layers, "

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import calls
-from .cells import lstm
+from .cells import get
 from .errors import InputError
+from .layer_masks import get_masks
 from .masks import Masks
 from .ops import Ops, Tensor
 from .parameters import layer_parameters
@@ -24,12 +25,12 @@ class LayerCall:
     """What one layer of the stack is asked to do. One entry a direction in states and p."""
 
     x: Tensor  # [T, B, F]
-    states: list[tuple[Tensor, Tensor]]  # (h [B, P or H], c [B, H])
+    states: list[tuple[Tensor, Tensor]]  # (h [B, P or H], c [B, slots·H])
     p: list[dict[str, Tensor]]  # arrays by role
     lengths: Tensor | None = None  # [B]
     known_lengths: Any = None
     cells: bool = False  # is the sequence of c wanted too?
-    masks: list[Tensor] | None = None  # [B, P or H] on the h that a step reads, in training with recurrent dropout
+    masks: list[dict[str, Tensor]] | None = None  # by kind (layer_masks.py), in training with such a dropout
     scratch: dict[str, Tensor] = field(default_factory=dict)  # shared by the layers of one call
 
     def valid(self, ops: Ops) -> Tensor | None:
@@ -46,10 +47,18 @@ class LayerCall:
         valid = self.valid(ops)
         return self.x if valid is None else ops.where(valid, self.x, ops.full(0.0, self.x))
 
+    def all_masks(self) -> list[dict[str, Tensor]]:
+        return [{} for _ in self.states] if self.masks is None else self.masks
+
+    def input(self, ops: Ops, masks: dict[str, Tensor]) -> Tensor:
+        """x as a direction sees it: without padding, and without what its mask drops."""
+        x = self.without_padding(ops)
+        return x * masks["input"] if "input" in masks else x
+
 
 @dataclass
 class DirectionResult:
-    """y [T, B, P or H], h [B, P or H], c [B, H], and c of every step [T, B, H] where it was wanted."""
+    """y [T, B, P or H], h [B, P or H], c [B, slots·H], and c of every step [T, B, slots·H] where it was wanted."""
 
     y: Tensor
     h: Tensor
@@ -73,8 +82,8 @@ def forward(
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
     """Run the stack. masks: of training; None in evaluation.
 
-    Returns y [T, B, O], (h_n [L·D, B, P or H], c_n [L·D, B, H]) and, if wanted, c of every step of the last layer
-    [T, B, D·H], forward direction first.
+    Returns y [T, B, O], (h_n [L·D, B, P or H], c_n [L·D, B, slots·H]) and, if wanted, c of every step of the last
+    layer [T, B, D·slots·H], forward direction first.
     """
     states = calls.initial_state(ops, spec, params, call)
     count = spec.num_directions
@@ -86,14 +95,15 @@ def forward(
         below = x
         if k and spec.dropout and masks is not None:
             x = x * masks.get(f"dropout_l{k}", tuple(x.shape), spec.dropout, x)
+        drawn = get_masks(spec, k, masks, x)
         layer = LayerCall(
             x,
             states[k * count : (k + 1) * count],
-            [roles(spec, params, k, d) for d in range(count)],
+            [weights_of(spec, params, k, d, drawn[d].pop("weight", None)) for d in range(count)],
             call.lengths,
             call.known_lengths,
             cells and k == spec.num_layers - 1,
-            recurrent_masks(spec, k, masks, x),
+            drawn if any(drawn) else None,
             scratch,
         )
         results = run_layer(k, layer)
@@ -104,26 +114,12 @@ def forward(
     return x, (h_n, c_n), ops.concat([r.cells for r in results]) if cells else None
 
 
-def roles(spec: LSTMSpec, params: dict[str, Tensor], layer: int, direction: int) -> dict[str, Tensor]:
-    """The arrays of one direction of one layer, by role."""
-    return {p.role: params[p.name] for p in layer_parameters(spec, layer, direction)}
-
-
-def mask_names(spec: LSTMSpec) -> list[str]:
-    """The masks that a training call needs, by name; see masks.Masks."""
-    names = [f"dropout_l{k}" for k in range(1, spec.num_layers)] if spec.dropout else []
-    if spec.recurrent_dropout:
-        names += [f"recurrent_l{k}{s}" for k in range(spec.num_layers) for s in ("", "_reverse")[: spec.num_directions]]
-    return names
-
-
-def recurrent_masks(spec: LSTMSpec, layer: int, masks: Masks | None, x: Tensor) -> list[Tensor] | None:
-    """One mask for each direction of a layer, or None where nothing is dropped."""
-    if masks is None or not spec.recurrent_dropout:
-        return None
-    shape = (x.shape[1], spec.state_size)
-    names = [f"recurrent_l{layer}{'_reverse' if d else ''}" for d in range(spec.num_directions)]
-    return [masks.get(name, shape, spec.recurrent_dropout, x) for name in names]
+def weights_of(
+    spec: LSTMSpec, params: dict[str, Tensor], layer: int, direction: int, mask: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The arrays of one direction of one layer, by role. mask: of weight_hh."""
+    found = {p.role: params[p.name] for p in layer_parameters(spec, layer, direction)}
+    return found if mask is None else {**found, "weight_hh": found["weight_hh"] * mask}
 
 
 def merge(ops: Ops, spec: LSTMSpec, outputs: list[Tensor]) -> Tensor:
@@ -145,9 +141,8 @@ def composed(
     scan: a backend's own way to run one direction, equal to scan_direction and as general.
     """
     scan = scan or scan_direction
-    masks = call.masks or [None] * spec.num_directions
-    directions = zip(spec.reversed_directions(layer), call.states, call.p, masks, strict=True)
-    return [scan(ops, spec, call, reverse, state, p, mask) for reverse, state, p, mask in directions]
+    directions = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
+    return [scan(ops, spec, call, reverse, state, p, masks) for reverse, state, p, masks in directions]
 
 
 def scan_direction(
@@ -157,22 +152,51 @@ def scan_direction(
     reverse: bool,
     state: tuple[Tensor, Tensor],
     p: dict[str, Tensor],
-    mask: Tensor | None = None,
+    masks: dict[str, Tensor],
 ) -> DirectionResult:
     """One direction. A row's state holds past its length, so a reverse scan starts, in effect, at its last step."""
+    cell, kind = get(spec.cell), spec.recurrent_dropout_kind
+    recurrent = masks.get("recurrent")
+    of_h = recurrent if kind == "state" else None  # the same for all steps
+    of_gates = {"drop": recurrent} if recurrent is not None and kind == "per-gate" else {}
+    given = cell.given(ops, spec, p, call.input(ops, masks))
+    keep_h, keep_c = (masks.get(f"zoneout_{part}") for part in ("hidden", "cell"))
+    xs = (call.valid(ops), recurrent if kind == "candidate" else None, keep_h, keep_c, *given)
 
     def body(state: Any, step: Any) -> tuple[Any, Any]:
-        x, valid = step
-        read = state if mask is None else (state[0] * mask, state[1])
-        h, c = lstm.step(ops, spec, p, x, read)
+        valid, of_g, keep_h, keep_c, *given = step
+        read = state if of_h is None else (state[0] * of_h, state[1])
+        drop = of_gates if of_g is None else {"drop": of_g}
+        h, c = zoned_out(ops, spec, state, cell.take(ops, spec, p, tuple(given), read, **drop), keep_h, keep_c)
         if valid is None:
             return (h, c), (h, c) if call.cells else (h,)
         zero = ops.full(0.0, h)
         outs = (ops.where(valid, h, zero),) + ((ops.where(valid, c, zero),) if call.cells else ())
         return (ops.where(valid, h, state[0]), ops.where(valid, c, state[1])), outs
 
-    (h, c), outs = ops.scan(body, state, (call.without_padding(ops), call.valid(ops)), reverse)
+    (h, c), outs = ops.scan(body, state, xs, reverse)
     return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
+
+
+def zoned_out(
+    ops: Ops, spec: LSTMSpec, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], of_h: Any, of_c: Any
+) -> tuple[Tensor, Tensor]:
+    """Units that keep their old value (Krueger et al. 2017): by the masks of training, 0 keeping; in evaluation, where
+    there are none, by the expectation."""
+    (h, c), (h_old, c_old) = new, old
+    if spec.zoneout_hidden:
+        h = h_old + (1.0 - spec.zoneout_hidden if of_h is None else of_h) * (h - h_old)
+    if not spec.zoneout_cell:
+        return h, c
+    if spec.gate_recurrence:  # the gates remembered behind c are no cells
+        hidden = spec.hidden_size
+        cell, rest = c[:, :hidden], c[:, hidden:]
+        cell_old = c_old[:, :hidden]
+        return h, ops.concat([cell_old + (1.0 - spec.zoneout_cell if of_c is None else of_c) * (cell - cell_old), rest])
+    if of_c is None:
+        return h, c_old + (1.0 - spec.zoneout_cell) * (c - c_old)
+    of_c = of_c if spec.slots == spec.lanes else ops.concat([of_c] * spec.slots)  # slots of one unit go together
+    return h, c_old + of_c * (c - c_old)
 
 
 def check_step(spec: LSTMSpec) -> None:

@@ -6,11 +6,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from . import cells
 from .activations import Activation
 from .errors import SpecError
-from .validation import CHECKS, check_combinations, check_not_yet
+from .validation import CHECKS, check_combinations
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,23 @@ class LSTMSpec:
     highway: o·ψ(c) becomes r·(o·ψ(c)) + (1 - r)·(W_x x), before any projection, with a gate r of its own and W_x of
         every layer (Srivastava et al. 2015; He et al. 2017, Deep Semantic Role Labeling, eqs. 7-9).
     residual: each layer but the first adds its input to its output; the states do not (as in ELMo).
-    recurrent_dropout: probability of zeroing each unit of the h that a step reads, one mask for all steps, in training
-        (Gal & Ghahramani 2016, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks).
+    num_blocks: K > 0 memory blocks of H / K units that share their gates i, f, o (Hochreiter & Schmidhuber 1997); 0: a
+        gate a unit. A peephole then sums over its block.
+    lanes: memories c that share one h, each with gates of its own (Rocki 2016); lane_pooling joins them: sum, argmax
+        (of the output gates), attention, attention-max.
+    layer_norm: none; joint (of W x and of R h over all gates; what ψ sees of c too, the stored c is raw);
+        normalized-state (the same, and c is stored normalised); per-gate (of W x + R h, gate by gate; c as before).
+        With bias="double" the biases are the shifts β of the two norms. layer_norm_eps is added to the variance.
+    gate_recurrence: i, f, o also see those of the step before (Greff et al. 2017, FGR); the state carries them in c.
+    input_dropout: as recurrent_dropout, on the input of each layer, the first too.
+    recurrent_dropout: probability of zeroing, in training, by recurrent_dropout_kind: "state", each unit of the h that
+        a step reads, one mask for all steps (Gal & Ghahramani 2016); "per-gate", the same with a mask for each gate
+        (Keras); "candidate", each unit of g, anew at each step (Semeniuta et al. 2016).
+    weight_dropout: probability of zeroing each weight of weight_hh, drawn once a call (Wan et al. 2013, DropConnect).
+    zoneout_hidden, zoneout_cell: probability of keeping a unit's old h, c at a step; in evaluation the expectation
+        (Krueger et al. 2017).
+    cell: which equations: "lstm"; "slstm" (Beck et al. 2024), with num_heads and exponential_forget (f = exp instead of
+        σ) of its own; "minlstm" (Feng et al. 2024); or a cell of your own (unilstm.cells).
 
     Raises SpecError for an impossible combination, naming the field, its value, the rule and the cure.
     """
@@ -75,9 +92,12 @@ class LSTMSpec:
     weight_dropout: float = 0.0
     zoneout_hidden: float = 0.0
     zoneout_cell: float = 0.0
+    gate_recurrence: bool = False
+    cell: str = "lstm"
+    num_heads: int = 1
+    exponential_forget: bool = False
 
     def __post_init__(self) -> None:
-        check_not_yet(self)
         for field, check in CHECKS.items():
             object.__setattr__(self, field, check(field, getattr(self, field)))
         check_combinations(self)
@@ -98,18 +118,29 @@ class LSTMSpec:
         """Features of y: those of h, times the directions that are concatenated."""
         return self.state_size * (self.num_directions if self.merge == "concat" else 1)
 
-    @property
+    @cached_property
     def gate_names(self) -> str:
         """The gates that have weights, in canonical order i f g o r: g always, i f o unless absent (f also when it is
-        1 - i), r with highway."""
+        1 - i), r with highway. Of cell="lstm"; once for each lane, but for r."""
         there = {"i": "input" in self.gates, "f": "forget" in self.gates and not self.coupled_gates, "g": True}
         there |= {"o": "output" in self.gates, "r": self.highway}
         return "".join(gate for gate, exists in there.items() if exists)
 
-    @property
+    @cached_property
     def peephole_names(self) -> str:
         """The gates that have a peephole, in canonical order."""
         return "".join(gate for gate in self.gate_names if gate in "ifo") if self.peephole else ""
+
+    @cached_property
+    def row_groups(self) -> tuple[tuple[str, int], ...]:
+        """The row groups of the pre-activations, letter and size: lane by lane the gates that exist, and then r."""
+        return cells.lstm.row_groups(self)
+
+    @cached_property
+    def slots(self) -> int:
+        """Vectors of H in c: 1, or the lanes, or c and what else the cell remembers. States have an axis for them
+        where they are several: [L·D, B, slots, H]."""
+        return cells.get(self.cell).num_slots(self)
 
     @property
     def beyond_standard(self) -> tuple[str, ...]:
@@ -169,8 +200,9 @@ class LSTMSpec:
 _STANDARD_CELL = {
     field: getattr(LSTMSpec(1, 1), field)
     for field in (
-        "gates", "coupled_gates", "peephole", "gate_activation", "cell_activation", "output_activation", "gate_clip",
-        "cell_clip", "proj_clip", "highway",
+        "cell", "gates", "coupled_gates", "peephole", "gate_activation", "cell_activation", "output_activation",
+        "gate_clip", "cell_clip", "proj_clip", "highway", "num_blocks", "lanes", "layer_norm", "gate_recurrence",
+        "zoneout_hidden", "zoneout_cell",
     )
 }  # fmt: skip
 

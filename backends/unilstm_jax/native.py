@@ -1,7 +1,8 @@
-"""JAX has no LSTM of its own on a CPU: the composed equations are the only path."""
+"""JAX has no LSTM of its own on a CPU: the equations are run step by step, or all steps at once where they allow it."""
 
 from __future__ import annotations
 
+from unilstm import parallel
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
@@ -11,4 +12,7 @@ from .scan import scan
 
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
-    return (Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan)),)
+    return (
+        *parallel.paths(OPS, spec),
+        Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan)),
+    )

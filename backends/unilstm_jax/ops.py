@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,14 @@ from unilstm.errors import InputError
 from unilstm.masks import split_key
 
 Array = Any
+
+
+@functools.partial(jax.jit, static_argnums=2)  # outside jit it would run operation by operation
+def _composed_pairs(a: Any, b: Any, reverse: bool) -> Any:
+    def after(first: Any, second: Any) -> Any:
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return jax.lax.associative_scan(after, (a, b), reverse=reverse)
 
 
 class JaxWords:
@@ -34,6 +43,7 @@ class JaxOps:
     exp = staticmethod(jnp.exp)
     expm1 = staticmethod(jnp.expm1)
     log1p = staticmethod(jnp.log1p)
+    sqrt = staticmethod(jnp.sqrt)
     abs = staticmethod(jnp.abs)
     maximum = staticmethod(jnp.maximum)
     minimum = staticmethod(jnp.minimum)
@@ -42,6 +52,9 @@ class JaxOps:
 
     def linear(self, x: Array, weight: Array) -> Array:
         return x @ weight.T
+
+    def sum(self, x: Array) -> Array:
+        return jnp.sum(x, axis=-1, keepdims=True)
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return jnp.reshape(x, tuple(shape))
@@ -73,6 +86,9 @@ class JaxOps:
 
     def scan(self, body: Any, carry: Any, xs: Any, reverse: bool) -> tuple[Any, Any]:
         return jax.lax.scan(body, carry, xs, reverse=reverse)
+
+    def associative(self, a: Array, b: Array, reverse: bool) -> tuple[Array, Array]:
+        return _composed_pairs(a, b, reverse)  # type: ignore[no-any-return]
 
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, (jax.Array, np.ndarray))

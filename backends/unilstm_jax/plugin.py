@@ -32,7 +32,7 @@ class JaxBackend:
         return [str(device) for device in jax.devices()]
 
     def paths(self) -> tuple[str, ...]:
-        return ("composed",)
+        return ("parallel", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         return None  # a unilstm layer is recognised by its weights(); JAX has no LSTM layer of its own

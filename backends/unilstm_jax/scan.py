@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from unilstm.cells import lstm
-from unilstm.run import DirectionResult, LayerCall
+from unilstm.cells import Cell, get, lstm
+from unilstm.run import DirectionResult, LayerCall, scan_direction
 from unilstm.spec import LSTMSpec
 
 from .ops import OPS, JaxOps
@@ -36,16 +36,30 @@ def scan(
     reverse: bool,
     state: tuple[Array, Array],
     p: dict[str, Array],
-    mask: Array | None = None,
+    masks: dict[str, Array],
 ) -> DirectionResult:
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
-    valid, x = call.valid(ops), call.without_padding(ops)
     p = {role: value for role, value in p.items() if role not in ("h_0", "c_0")}  # already in the state
+    mask = masks.get("recurrent")
+    if not (lstm.elementwise(spec) and (mask is None or spec.recurrent_dropout_kind == "state")):
+        given = call.x, state, p, call.lengths, masks
+        return DirectionResult(*_plain(get(spec.cell), spec, reverse, call.cells, *given))
+    valid, x = call.valid(ops), call.input(ops, masks)
     h_all, c_all, h, c = _compiled(spec, reverse, (x, *state, p), valid, mask)
     y = h_all if valid is None else jnp.where(valid, h_all, 0)
     if not call.cells:
         return DirectionResult(y, h, c)
     return DirectionResult(y, h, c, c_all if valid is None else jnp.where(valid, c_all, 0))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _plain(
+    cell: Cell, spec: LSTMSpec, reverse: bool, cells: bool, x: Array, state: Any, p: Any, lengths: Any, masks: Any
+) -> Any:
+    """scan_direction, compiled once for calls outside jit. cell: of the spec's name; another one compiles anew."""
+    call = LayerCall(x, [state], [p], lengths, cells=cells)
+    result = scan_direction(OPS, spec, call, reverse, state, p, masks)
+    return result.y, result.h, result.c, result.cells
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -67,7 +81,7 @@ def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: 
         h, c = state
         x, u, on = step
         z = (x if hoist else lstm.inputs(OPS, p, x)) + OPS.linear(h if mask is None else h * mask, p["weight_hh"])
-        m, c_new = lstm.gates(OPS, spec, p.get("weight_ch"), z, c, u if hoist else lstm.carried(OPS, p, x))
+        m, c_new = lstm.gates(OPS, spec, p, z, c, u if hoist else lstm.carried(OPS, p, x))
         h_new = lstm.output(OPS, spec, p, m)
         if on is not None:
             h_new, c_new = jnp.where(on, h_new, h), jnp.where(on, c_new, c)
@@ -135,9 +149,13 @@ def _partials(spec: LSTMSpec, z: Array, c: Array, weight_ch: Array | None, u: Ar
     `gates` is elementwise over units, so the derivative of the sum over units is the diagonal of its Jacobian.
     """
     peepholes = None if weight_ch is None else jnp.broadcast_to(weight_ch, (*z.shape[:-1], weight_ch.shape[0]))
-    (m, c_new), pull = jax.vjp(lambda z, c, v, u: lstm.gates(OPS, spec, v, z, c, u), z, c, peepholes, u)
+    (m, c_new), pull = jax.vjp(lambda z, c, v, u: lstm.gates(OPS, spec, _with(v), z, c, u), z, c, peepholes, u)
     one, zero = jnp.ones_like(m), jnp.zeros_like(c_new)
     return m, pull((one, zero)), pull((zero, one))
+
+
+def _with(peepholes: Array | None) -> dict[str, Array]:
+    return {} if peepholes is None else {"weight_ch": peepholes}
 
 
 def _units(spec: LSTMSpec, partial: Array, tangent: Array) -> Array:

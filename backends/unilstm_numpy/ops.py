@@ -26,6 +26,7 @@ class NumpyOps:
     exp = staticmethod(np.exp)
     expm1 = staticmethod(np.expm1)
     log1p = staticmethod(np.log1p)
+    sqrt = staticmethod(np.sqrt)
     abs = staticmethod(np.abs)
     maximum = staticmethod(np.maximum)
     minimum = staticmethod(np.minimum)
@@ -34,6 +35,9 @@ class NumpyOps:
 
     def linear(self, x: Array, weight: Array) -> Array:
         return x @ weight.T
+
+    def sum(self, x: Array) -> Array:
+        return np.sum(x, axis=-1, keepdims=True)
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return np.reshape(x, tuple(shape))
@@ -63,7 +67,7 @@ class NumpyOps:
         return (np.arange(steps)[:, None] < lengths[None, :])[:, :, None]
 
     def scan(self, body: Any, carry: Any, xs: Any, reverse: bool) -> tuple[Any, Any]:
-        steps = len(xs[0])
+        steps = next(len(x) for x in xs if x is not None)
         outs: list[Any] = [None] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
             carry, outs[t] = body(carry, tuple(None if x is None else x[t] for x in xs))

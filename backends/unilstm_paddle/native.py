@@ -37,7 +37,7 @@ def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
     if call is None:
         return None
     if call.masks is not None:
-        return "paddle.nn.LSTM has no recurrent dropout"
+        return "paddle.nn.LSTM has no recurrent dropout, nor one mask on x for all steps"
     if call.cells:
         return "paddle.nn.LSTM does not return c of every step"
     if spec.num_directions == 2 and _ragged(call) and paddle.is_grad_enabled():

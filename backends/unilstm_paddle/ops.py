@@ -34,6 +34,7 @@ class PaddleOps:
     exp = staticmethod(paddle.exp)
     expm1 = staticmethod(paddle.expm1)
     log1p = staticmethod(paddle.log1p)
+    sqrt = staticmethod(paddle.sqrt)
     abs = staticmethod(paddle.abs)
     where = staticmethod(paddle.where)
 
@@ -48,6 +49,9 @@ class PaddleOps:
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         return paddle.matmul(x, weight, transpose_y=True)
+
+    def sum(self, x: Tensor) -> Tensor:
+        return paddle.sum(x, axis=-1, keepdim=True)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return paddle.reshape(x, list(shape))
@@ -77,7 +81,7 @@ class PaddleOps:
         return (paddle.arange(steps, dtype="int64")[:, None] < lengths[None, :])[:, :, None]
 
     def scan(self, body: Any, carry: Any, xs: Any, reverse: bool) -> tuple[Any, Any]:
-        steps = xs[0].shape[0]
+        steps = next(x.shape[0] for x in xs if x is not None)
         rows = [None if x is None else paddle.unbind(x, 0) for x in xs]
         outs: list[Any] = [None] * steps
         for t in reversed(range(steps)) if reverse else range(steps):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from unilstm import parallel
 from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
@@ -25,6 +26,7 @@ def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
     ops = TorchOps(device)
     return (
         Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
+        *parallel.paths(ops, spec),
         Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call)),
     )
 
@@ -38,16 +40,30 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
     if call is None:
         return None
     if call.masks is not None:
-        return "torch.nn.LSTM has no recurrent dropout"
+        return "torch.nn.LSTM has no recurrent dropout, nor one mask on x for all steps"
     if call.cells:
         return "torch.nn.LSTM does not return c of every step"
     if torch._C._are_functorch_transforms_active():
         return "inside a torch.func transform"
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         return "torch.compile fails on torch's own LSTM (inductor and mkldnn_rnn_layer, seen in torch 2.13)"
+    if device.type == "cpu" and not _cpu_has_autocast_dtype():
+        return "oneDNN has no LSTM in autocast's dtype on this CPU: torch's own fails (torch 2.13, no AVX-512)"
     if call.lengths is not None and tracing():
         return "packing needs the values of lengths, which are not known while tracing"
     return None
+
+
+def _cpu_has_autocast_dtype() -> bool:
+    """Can torch's own LSTM run under the autocast that is on, if one is?"""
+    if not torch.is_autocast_enabled("cpu"):
+        return True
+    dtype = torch.get_autocast_dtype("cpu")
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    return bool(supported[dtype]()) if dtype in supported else True
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:

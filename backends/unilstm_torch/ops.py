@@ -40,6 +40,7 @@ class TorchOps:
     exp = staticmethod(torch.exp)
     expm1 = staticmethod(torch.expm1)
     log1p = staticmethod(torch.log1p)
+    sqrt = staticmethod(torch.sqrt)
     abs = staticmethod(torch.abs)
     where = staticmethod(torch.where)
     linear = staticmethod(functional.linear)
@@ -52,6 +53,9 @@ class TorchOps:
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return torch.clamp(x, low, high)
+
+    def sum(self, x: Tensor) -> Tensor:
+        return x.sum(-1, keepdim=True)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         return x.reshape(tuple(shape))
@@ -81,12 +85,23 @@ class TorchOps:
         return (torch.arange(steps, device=like.device)[:, None] < lengths[None, :])[:, :, None]
 
     def scan(self, body: Any, carry: Any, xs: Any, reverse: bool) -> tuple[Any, Any]:
-        steps = xs[0].shape[0]
+        steps = next(x.shape[0] for x in xs if x is not None)
         rows = [None if x is None else x.unbind(0) for x in xs]
         outs: list[Any] = [None] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
             carry, outs[t] = body(carry, tuple(None if row is None else row[t] for row in rows))
         return carry, tuple(torch.stack(column) for column in zip(*outs, strict=True))
+
+    def associative(self, a: Tensor, b: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+        """Hillis & Steele 1986: in round k each step takes in the 2**k before it."""
+        if reverse:
+            a, b = a.flip(0), b.flip(0)
+        reach = 1
+        while reach < a.shape[0]:
+            b = torch.cat([b[:reach], a[reach:] * b[:-reach] + b[reach:]])
+            a = torch.cat([a[:reach], a[reach:] * a[:-reach]])
+            reach *= 2
+        return (a.flip(0), b.flip(0)) if reverse else (a, b)
 
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, torch.Tensor)

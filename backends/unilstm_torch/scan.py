@@ -35,14 +35,16 @@ def scan(
     reverse: bool,
     state: tuple[Tensor, Tensor],
     p: dict[str, Tensor],
-    mask: Tensor | None = None,
+    masks: dict[str, Tensor],
 ) -> DirectionResult:
     """One direction of one layer; see unilstm.run.scan_direction, which it equals."""
     weights = [p.get(role) for role in _ROLES]
-    if not serves([call.x, *state, *p.values()]):
-        return scan_direction(ops, spec, call, reverse, state, p, mask)
+    mask = masks.get("recurrent")
+    of_h = mask is None or spec.recurrent_dropout_kind == "state"
+    if not (lstm.elementwise(spec) and of_h and serves([call.x, *state, *p.values()])):
+        return scan_direction(ops, spec, call, reverse, state, p, masks)
     plan = _Plan(ops, spec, reverse, call.cells)
-    valid, x = call.valid(ops), call.without_padding(ops)
+    valid, x = call.valid(ops), call.input(ops, masks)
     inputs = (lstm.inputs(ops, p, x), *state, valid, mask, lstm.carried(ops, p, x), *weights)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         return DirectionResult(*_Scan.apply(plan, *inputs))
@@ -98,12 +100,13 @@ def _loop(
     """
     weight_hh, weight_ch, weight_hr = weights
     p = {} if weight_hr is None else {"weight_hr": weight_hr}
+    peepholes = {} if weight_ch is None else {"weight_ch": weight_ch}
     steps = gx.shape[0]
     zs, cs, hs = ([None] * steps for _ in range(3))
     turned = weight_hh.t()
     for t in plan.steps(steps):
         z = torch.addmm(gx[t], h if mask is None else h * mask, turned)
-        m, c_new = lstm.gates(plan.ops, plan.spec, weight_ch, z, c, None if u is None else u[t])
+        m, c_new = lstm.gates(plan.ops, plan.spec, peepholes, z, c, None if u is None else u[t])
         h_new = lstm.output(plan.ops, plan.spec, p, m)
         if valid is None:
             h, c = h_new, c_new
@@ -228,7 +231,8 @@ class _Local:
             peepholes = None if weight_ch is None else weight_ch.detach().expand(steps, rows, -1).contiguous()
             given = [z.detach(), c_before.detach(), peepholes, None if u is None else u.detach()]
             wanted = [value.requires_grad_() for value in given if value is not None]
-            m, c = lstm.gates(plan.ops, plan.spec, given[2], given[0], given[1], given[3])
+            p = {} if peepholes is None else {"weight_ch": given[2]}
+            m, c = lstm.gates(plan.ops, plan.spec, p, given[0], given[1], given[3])
             of_m = torch.autograd.grad(m.sum(), wanted, retain_graph=True)
             of_c = torch.autograd.grad(c.sum(), wanted, allow_unused=True)  # u does not reach c
         self.m = m.detach()
