@@ -142,22 +142,21 @@ def gates(
     if before:
         parts = _seen_again(ops, spec, p["weight_gg"], parts, before)
     shares = None if a is None else attention(ops, spec.lane_pooling, ops.split(a, spec.lanes))
-    gammas, betas, peeps, keeps = (
-        _of_lanes(ops, spec, value) for value in (p.get("gamma_c"), p.get("beta_c"), p.get("weight_ch"), kept)
-    )
-    lanes = [
-        _Lane(ops, spec, parts[n * count : (n + 1) * count], peeps[n], gammas[n], betas[n]).run(
-            remembered[n], None if shares is None else shares[n], keeps[n]
-        )
-        for n in range(spec.lanes)
-    ]
-    m = pooled(ops, spec.lane_pooling, [o for o, _, _, _ in lanes], [m for _, m, _, _ in lanes])
+    of_lanes = p.get("gamma_c"), p.get("beta_c"), p.get("weight_ch"), kept
+    lanes = []
+    for n in range(spec.lanes):
+        gamma, beta, peep, keep = of_lanes if spec.lanes == 1 else [_of_lane(ops, spec, v, n) for v in of_lanes]
+        lane = _Lane(ops, spec, parts[n * count : (n + 1) * count], peep, gamma, beta)
+        lanes.append(lane.run(remembered[n], None if shares is None else shares[n], keep))
+    o, m, c, now = lanes[0]
+    if spec.lanes > 1:
+        m = pooled(ops, spec.lane_pooling, [lane[0] for lane in lanes], [lane[1] for lane in lanes])
+        c = ops.concat([lane[2] for lane in lanes])
     m = ops.reshape(m, (-1, spec.hidden_size)) if spec.num_blocks else m
     if u is not None:
         r = spec.gate_activation(ops, _clipped(ops, spec, parts[-1]))
         m = r * m + (1.0 - r) * u
-    new = [c for _, _, c, _ in lanes] + (lanes[0][3] if before else [])
-    return m, new[0] if len(new) == 1 else ops.concat(new)
+    return m, ops.concat([c, *now]) if before else c
 
 
 class _Lane:
@@ -168,8 +167,8 @@ class _Lane:
         self.part = dict(zip(spec.gate_names, parts, strict=False))  # r, the last, is not a lane's
         self.peep: dict[str, Tensor] = {}
         if peep is not None:
-            split = ops.split(peep, len(spec.peephole_names))
-            self.peep = {name: self.units(v) for name, v in zip(spec.peephole_names, split, strict=True)}
+            names = spec.peephole_names
+            self.peep = dict(zip(names, map(self.units, ops.split(peep, len(names))), strict=True))
 
     def run(self, c: Tensor, share: Any, kept: Any) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Old c [B, H] → (o, m, c [B, H], the gates that have weights in the order i f o); o and m block by block."""
@@ -240,9 +239,9 @@ def _seen_again(ops: Ops, spec: LSTMSpec, weight: Tensor, parts: Any, before: An
     return [part + next(more) if letter in "ifo" else part for letter, part in zip(letters, parts, strict=True)]
 
 
-def _of_lanes(ops: Ops, spec: LSTMSpec, value: Any) -> Any:
-    """A vector of lanes, lane by lane; Nones where there is none."""
-    return [None] * spec.lanes if value is None else ops.split(value, spec.lanes)
+def _of_lane(ops: Ops, spec: LSTMSpec, value: Any, lane: int) -> Any:
+    """One lane's part of a vector of lanes, or None."""
+    return None if value is None else ops.split(value, spec.lanes)[lane]
 
 
 def _parts(ops: Ops, groups: Groups, z: Tensor) -> Sequence[Tensor]:
