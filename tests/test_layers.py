@@ -24,6 +24,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-gates-residual-3": {"gates": (), "num_layers": 3, "residual": True},
     "highway-alternating-2": {"highway": True, "direction": "alternating", "num_layers": 2},
     "highway-projected": {"highway": True, "direction": "bidirectional", "proj_size": 3, "bias": "single"},
+    "blocks-peephole-bidirectional": {"num_blocks": 3, "peephole": True, "direction": "bidirectional"},
+    "lanes-argmax-projected": {"lanes": 3, "lane_pooling": "argmax", "proj_size": 2, "learned_state": True},
+    "norms-zoneout-reverse": {
+        "layer_norm": "joint",
+        "zoneout_hidden": 0.2,
+        "zoneout_cell": 0.3,
+        "direction": "reverse",
+    },
+    "gate-recurrence-2": {"gate_recurrence": True, "num_layers": 2, "zoneout_cell": 0.1},
+    "slstm-heads-2": {"cell": "slstm", "num_heads": 2, "num_layers": 2, "direction": "bidirectional"},
+    "minlstm-bidirectional": {"cell": "minlstm", "direction": "bidirectional"},
     "coupled": {"coupled_gates": True, "peephole": True, "cell_activation": ("elu", 0.7), "proj_size": 2},
 }
 
@@ -45,7 +56,10 @@ def driver(backend_path: Any, spec: LSTMSpec) -> Driver:
 def batch(spec: LSTMSpec, rows: int = 3, steps: int = 5) -> tuple[Any, tuple[Any, Any]]:
     x = numbers(rows, steps, 4, stream=1)
     lead = spec.num_layers * spec.num_directions
-    state = numbers(lead, rows, spec.state_size, stream=2), numbers(lead, rows, 6, stream=3)
+    c = (spec.slots, 6) if spec.slots > 1 else (6,)
+    state = numbers(lead, rows, spec.state_size, stream=2), numbers(lead, rows, *c, stream=3)
+    if spec.cell == "slstm":  # its normaliser is a sum of exponentials
+        state[1][:, :, 1] = 1.0 + abs(state[1][:, :, 1])
     return (x if spec.batch_first else x.swapaxes(0, 1)), state
 
 
@@ -142,9 +156,10 @@ def test_the_cell_sequence_ends_in_the_final_cell(backend: Any, spec: LSTMSpec) 
     close(c, c_2)
     close(h, h_2)
     every_c, count = time_major(spec, every_c), spec.num_directions
-    assert every_c.shape == (5, 3, 6 * count)
+    assert every_c.shape == ((5, 3, 6 * count) if spec.slots == 1 else (5, 3, count * spec.slots, 6))
+    every_c = every_c.reshape(5, 3, count, *c.shape[2:])
     for d, reverse in enumerate(spec.reversed_directions(spec.num_layers - 1)):
-        part, final = every_c[..., 6 * d : 6 * d + 6], c[d - count]
+        part, final = every_c[:, :, d], c[d - count]
         close(part[0 if reverse else 4, 0], final[0])
         close(part[0 if reverse else 1, 1], final[1])
         assert not part[2:, 1].any()

@@ -9,7 +9,8 @@ import pytest
 
 import unilstm
 from conftest import Driver, numbers, require
-from unilstm.masks import NUMPY_WORDS, keep_mask, threefry, uniform
+from unilstm import LSTMSpec, layer_masks
+from unilstm.masks import NUMPY_WORDS, Drawn, keep_mask, threefry, uniform
 
 # The known answers of the Random123 distribution (kat_vectors: threefry2x32, 20 rounds).
 KNOWN = [
@@ -90,6 +91,62 @@ def test_dropout_of_one_key_is_the_same_on_every_backend(backend: Any) -> None:
         driver.layer.train()
     np.testing.assert_allclose(driver(x, key=2**40 + 3)[0], expected, atol=1e-13)
     assert np.abs(driver(x, key=1)[0] - expected).max() > 1e-3
+
+
+EVERY_MASK: dict[str, dict[str, Any]] = {
+    "input-and-weight": {"input_dropout": 0.3, "weight_dropout": 0.4, "num_layers": 2, "direction": "bidirectional"},
+    "per-gate": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "per-gate", "highway": True},
+    "per-gate-of-blocks": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "per-gate", "num_blocks": 2},
+    "candidate-of-lanes": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "candidate", "lanes": 2},
+    "zoneout": {"zoneout_hidden": 0.3, "zoneout_cell": 0.5, "direction": "reverse"},
+    "zoneout-slots": {"cell": "slstm", "zoneout_cell": 0.5, "weight_dropout": 0.3, "num_heads": 2},
+}
+
+
+class Recorded:
+    """The masks of a key, remembered by name."""
+
+    def __init__(self, masks: Any) -> None:
+        self.masks, self.found = masks, {}
+
+    def get(self, name: str, *rest: Any) -> Any:
+        self.found[name] = self.masks.get(name, *rest)
+        return self.found[name]
+
+
+@pytest.mark.parametrize("fields", EVERY_MASK.values(), ids=EVERY_MASK)
+def test_every_mask_of_a_key_is_bit_identical_on_every_backend_and_its_call_agrees(backend: Any, fields: Any) -> None:
+    spec, x, key = LSTMSpec(4, 6, **fields), numbers(3, 5, 4), 2**50 + 17
+    found, outputs = [], []
+    for one in (backend, require("numpy")):
+        driver = Driver(one, spec)
+        if hasattr(driver.layer, "train"):
+            driver.layer.train()
+        ops = driver.layer._ops()
+        with driver.scope():
+            like = one.tensor(np.zeros((5, 3, 4)))
+            masks = Recorded(Drawn(ops, ops.key(key, like)))
+            for k in range(spec.num_layers):
+                width = one.tensor(np.zeros((5, 3, spec.layer_input_size(k))))
+                layer_masks.get_masks(spec, k, masks, width)
+            found.append({name: one.array(mask) for name, mask in masks.found.items()})
+        outputs.append(driver(x, key=key, lengths=[5, 0, 3])[0])
+        with driver.scope():
+            given = {name: one.tensor(mask) for name, mask in found[-1].items()}
+        np.testing.assert_array_equal(driver(x, masks=given, lengths=[5, 0, 3])[0], outputs[-1])
+    assert list(found[0]) == layer_masks.names(spec)
+    for name, mask in found[0].items():
+        assert mask.tobytes() == found[1][name].tobytes(), name
+    np.testing.assert_allclose(*outputs, atol=1e-13)
+
+
+def test_every_mask_is_the_same_under_jit() -> None:
+    jax = require("jax") and __import__("jax")
+    fields = {"input_dropout": 0.3, "weight_dropout": 0.4, "recurrent_dropout": 0.2, "zoneout_cell": 0.5}
+    layer = unilstm.LSTM(4, 6, backend="jax", seed=0, **fields)
+    x = numbers(3, 5, 4, dtype="float32")
+    compiled = jax.jit(lambda layer, x, key: layer(x, key=key)[0])(layer, x, jax.numpy.array([3, 9], "uint32"))
+    np.testing.assert_allclose(compiled, layer(x, key=3 + (9 << 32))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("key", [-1, 2**64, [1, 2, 3], [0.5, 0.5]])

@@ -40,7 +40,7 @@ class LayerMethods:
     ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
         """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. The rules are in docs/architecture.md."""
         ops, spec, params, paths = self._ops(), self.spec, self._tensors(), self._paths()
-        call = calls.receive(ops, spec, ops.dtype(params["weight_ih_l0"]), x, state, lengths)
+        call = calls.receive(ops, spec, ops.dtype(next(iter(params.values()))), x, state, lengths)
 
         def run_layer(k: int, layer_call: LayerCall) -> Any:
             return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)

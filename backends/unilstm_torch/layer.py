@@ -69,14 +69,17 @@ class LSTM(torch.nn.Module, LayerMethods):
     def _draw_key(self) -> Any:
         return torch.randint(0, 2**32, (2,), dtype=torch.int64)
 
+    def _device(self) -> torch.device:
+        return next(iter(self._parameters.values())).device  # type: ignore[union-attr]
+
     def _ops(self) -> TorchOps:
-        return TorchOps(self.weight_ih_l0.device)
+        return TorchOps(self._device())
 
     def _tensors(self) -> dict[str, Any]:
         return dict(self.named_parameters())
 
     def _paths(self) -> Sequence[Path]:
-        return paths(self.spec, self.weight_ih_l0.device)
+        return paths(self.spec, self._device())
 
 
 def _pack_like(sequence: torch.Tensor, lengths: torch.Tensor, like: PackedSequence) -> PackedSequence:

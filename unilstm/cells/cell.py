@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SpecError
+
 if TYPE_CHECKING:
     from ..ops import Ops, Tensor
     from ..spec import LSTMSpec
@@ -66,8 +68,11 @@ class Cell:
     def arrays(self, spec: LSTMSpec, input_size: int) -> tuple[Array, ...]:
         found = self.parameters(spec, input_size)
         if isinstance(found, Mapping):
-            return tuple(Array(role, tuple(shape)) for role, shape in found.items())
-        return tuple(found)
+            found = [Array(role, tuple(shape)) for role, shape in found.items()]
+        arrays = tuple(found)
+        if not arrays:
+            raise SpecError(f"cell {self.name!r} has no parameters: parameters(spec, inputs) must return one at least.")
+        return arrays
 
     def num_slots(self, spec: LSTMSpec) -> int:
         return self.slots(spec) if callable(self.slots) else self.slots

@@ -148,7 +148,7 @@ def gates(
         gamma, beta, peep, keep = of_lanes if spec.lanes == 1 else [_of_lane(ops, spec, v, n) for v in of_lanes]
         lane = _Lane(ops, spec, parts[n * count : (n + 1) * count], peep, gamma, beta)
         lanes.append(lane.run(remembered[n], None if shares is None else shares[n], keep))
-    o, m, c, now = lanes[0]
+    _, m, c, now = lanes[0]
     if spec.lanes > 1:
         m = pooled(ops, spec.lane_pooling, [lane[0] for lane in lanes], [lane[1] for lane in lanes])
         c = ops.concat([lane[2] for lane in lanes])
