@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 from unilstm_conformance.tape import Var, gradients
-from unilstm_conformance.tape_functions import activated, clipped
+from unilstm_conformance.tape_functions import (
+    activated,
+    block_sums,
+    chosen,
+    clipped,
+    exp,
+    joined,
+    larger,
+    log_sigmoid,
+    normalised,
+    repeated,
+    softmax,
+    summed,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -84,12 +97,76 @@ def test_clip_passes_gradients_inside_the_bound_only() -> None:
     assert gradients([(clipped(a, 1.0), np.ones(4))], [a])[0].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
+# The other functions: of two vectors of four, to one vector; and the values that they have by their formulas.
+
+A, B = np.array([0.3, -1.2, 0.8, 2.5]), np.array([1.5, 1.4, -1.7, 1.1])
+FUNCTIONS: dict[str, tuple[Callable[[Var, Var], Var], Any]] = {
+    "+": (lambda a, b: a + b, A + B),
+    "-": (lambda a, b: a - b, A - B),
+    "⊙": (lambda a, b: a * b, A * B),
+    "/": (lambda a, b: a / b, A / B),
+    "1 -": (lambda a, b: 1.0 - a, 1 - A),
+    "exp": (lambda a, b: exp(a), np.exp(A)),
+    "log_sigmoid": (lambda a, b: log_sigmoid(a), np.log(1 / (1 + np.exp(-A)))),
+    "normalised": (lambda a, b: normalised(a, 0.1), (A - 0.6) / np.sqrt(np.mean((A - 0.6) ** 2) + 0.1)),
+    "joined": (lambda a, b: joined(a, b, a), np.concatenate([A, B, A])),
+    "repeated": (lambda a, b: repeated(a, 3), A[[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]),
+    "block_sums": (lambda a, b: block_sums(a, 2), [A[0] + A[1], A[2] + A[3]]),
+    "chosen": (lambda a, b: chosen(np.array([True, False, False, True]), a, b), [A[0], B[1], B[2], A[3]]),
+    "larger": (lambda a, b: larger(a, b), [B[0], B[1], A[2], A[3]]),
+    "summed": (lambda a, b: summed([a, b, a]), 2 * A + B),
+    "softmax of the first": (lambda a, b: softmax([a, b])[0], 1 / (1 + np.exp(B - A))),
+    "softmax of the second": (lambda a, b: softmax([a, b])[1], 1 / (1 + np.exp(A - B))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_has_the_values_and_slopes_of_its_formula(name: str) -> None:
+    function, values = FUNCTIONS[name]
+    a, b = Var(A), Var(B)
+    result = function(a, b)
+    assert result.value == pytest.approx(values, rel=1e-14)
+    probe = np.cos(np.arange(result.value.size) + 1.0)
+    found = np.concatenate(gradients([(result, probe)], [a, b]))
+    for n, unit in enumerate(np.eye(8)):
+
+        def probed(s: float, unit: Array = unit) -> float:
+            return float(np.sum(function(Var(A + s * unit[:4]), Var(B + s * unit[4:])).value * probe))
+
+        assert found[n] == pytest.approx(slope(probed, SMOOTH), rel=1e-10, abs=1e-10), f"slope along axis {n}"
+
+
+def test_exponentials_are_finite_without_a_warning_far_from_0() -> None:
+    a = Var([-1e5, -800.0, 0.0, 800.0, 1e5])
+    assert log_sigmoid(a).value == pytest.approx([-1e5, -800.0, -math.log(2), 0.0, 0.0])
+    assert gradients([(log_sigmoid(a), np.ones(5))], [a])[0] == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])
+    assert exp(Var([-1e5])).value.item() == 0.0
+
+
+def test_a_vector_of_equal_numbers_is_normalised_to_0() -> None:
+    a = Var([3.0, 3.0, 3.0])
+    assert normalised(a, 1e-5).value.tolist() == [0.0, 0.0, 0.0]
+    assert gradients([(normalised(a, 1e-4), np.array([1.0, 0.0, 0.0]))], [a])[0] == pytest.approx(
+        [200 / 3, -100 / 3, -100 / 3]
+    )
+
+
+def test_of_equals_the_first_is_the_larger_and_has_the_gradient() -> None:
+    a, b = Var([1.0]), Var([1.0])
+    first, second = gradients([(larger(a, b), np.ones(1))], [a, b])
+    assert (first.item(), second.item()) == (1.0, 0.0)
+
+
 # The tape.
 
 
 def test_shapes_that_differ_are_refused_not_broadcast() -> None:
     with pytest.raises(ValueError, match="shape"):
         Var(np.ones(3)) + Var(np.ones(1))
+    with pytest.raises(ValueError, match="shape"):
+        Var(np.ones(3)) - Var(np.ones(1))
+    with pytest.raises(ValueError, match="shape"):
+        Var(np.ones(1)) / Var(np.ones(3))
     with pytest.raises(ValueError, match="shape"):
         Var(np.ones(3)) * Var(np.ones((2, 3)))
     with pytest.raises(ValueError, match="shape"):
