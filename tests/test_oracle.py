@@ -181,16 +181,19 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
 
 
 def test_oracle_shares_no_code_with_what_it_judges() -> None:
-    """It and all that it imports need NumPy and the standard library; each module of it is looked into."""
+    """It and all that it imports need NumPy and the standard library; each module of it is looked into.
+
+    But that a user's own cell is looked up where users register them.
+    """
     waiting, read = ["oracle"], set()
     while waiting:
         module = waiting.pop()
         read.add(module)
         outside, own = imports(Path(str(oracle.__file__)).with_name(f"{module}.py"))
         allowed = {"__future__", "operator", "collections.abc", "dataclasses", "typing", "numpy", "numpy.typing"}
-        assert outside <= allowed, module
+        assert outside <= (allowed | {"unilstm.cells"} if module == "oracle_own" else allowed), module
         waiting += own - read
-    assert {"oracle_lstm", "oracle_cells", "oracle_shapes", "tape", "tape_functions"} <= read
+    assert {"oracle_lstm", "oracle_cells", "oracle_own", "oracle_shapes", "tape", "tape_functions"} <= read
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:

@@ -2,7 +2,8 @@
 
 Everything else in this project is judged against it, so it shares no code with what it judges: it reads the fields of
 an LSTMSpec, and needs NumPy and the tape beside it. Layers, directions, lengths and masks are here; the equations of a
-step are in oracle_lstm.py and oracle_cells.py. It is meant to be checked by eye against
+step are in oracle_lstm.py and oracle_cells.py; those of a user's own cell are the user's, see oracle_own.py. All of it
+is meant to be checked by eye against
 
     Hochreiter & Schmidhuber 1997 (the cell, its memory blocks), Gers, Schmidhuber & Cummins 2000 (the forget gate),
     Gers & Schmidhuber 2000 (peepholes), Greff et al. 2017, section II and appendix (all of it in one notation; CIFG,
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from .oracle_cells import Cell, MinLSTMCell, SLSTMCell, State, slots_of
 from .oracle_lstm import LSTMCell
+from .oracle_own import OwnCell
 from .oracle_shapes import Sizes
 from .tape import Array, Leaves, Var, as_float64, gradients
 from .tape_functions import joined
@@ -116,7 +118,7 @@ class _Direction:
             dropped = self.mask("weight") if role == "weight_hh" else None
             return v if dropped is None else v.scaled(dropped)
 
-        self.cell: Cell = CELLS[self.spec.cell](self.spec, parameter, sizes.input_size(layer))
+        self.cell: Cell = CELLS.get(self.spec.cell, OwnCell)(self.spec, parameter, sizes.input_size(layer))
 
     def mask(self, kind: str) -> Array | None:
         return None if self.masks is None else self.masks.get(kind + self.own)

@@ -38,6 +38,14 @@ def slots_of(c: Var, slots: int) -> State:
     return (c,) if slots == 1 else tuple(c[n] for n in range(slots))
 
 
+def initial_state(spec: LSTMSpec, parameter: Parameter, slots: int) -> tuple[Var, State]:
+    """The learned one, or zeros."""
+    H, P = spec.hidden_size, spec.proj_size or spec.hidden_size
+    if not spec.learned_state:
+        return Var(np.zeros(P)), tuple(Var(np.zeros(H)) for _ in range(slots))
+    return parameter("h_0", (P,)), slots_of(parameter("c_0", (slots, H) if slots > 1 else (H,)), slots)
+
+
 class WeightedCell:
     """The weights that are the same for all cells, and the initial state."""
 
@@ -51,13 +59,7 @@ class WeightedCell:
         self.R = parameter("weight_hh", (rows, read)) if read else None
         roles = {"double": ("bias_ih", "bias_hh"), "single": ("bias",), "none": ()}[str(spec.bias)]
         self.biases = [parameter(role, (rows,)) for role in roles]
-        if spec.learned_state:
-            self.h_0 = parameter("h_0", (self.P,))
-            c_0 = parameter("c_0", (self.slots, self.H) if self.slots > 1 else (self.H,))
-            self.c_0 = slots_of(c_0, self.slots)
-        else:
-            self.h_0 = Var(np.zeros(self.P))
-            self.c_0 = tuple(Var(np.zeros(self.H)) for _ in range(self.slots))
+        self.h_0, self.c_0 = initial_state(spec, parameter, self.slots)
 
     def biased(self, a: Var, rows: slice) -> Var:
         for b in self.biases:
