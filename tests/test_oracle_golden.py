@@ -188,9 +188,9 @@ def test_outputs_and_gradients_equal_allennlp(case: str) -> None:
     assert [k for k in i if k.startswith("p_")] == ["p_y"]
     spec = allennlp_spec(g.config)
     arrays, masks = allennlp_arrays(spec, g.weights), i.get("recurrent_mask")
-    recurrent = None if masks is None else {(k, 0): mask for k, mask in enumerate(masks)}
+    named = None if masks is None else {f"recurrent_l{k}": mask for k, mask in enumerate(masks)}
     states = i["h_0"], i["c_0"], i["lengths"]
-    result = oracle.run(spec, arrays, i["x"], *states, recurrent_masks=recurrent, probes={"y": i["p_y"]})
+    result = oracle.run(spec, arrays, i["x"], *states, masks=named, probes={"y": i["p_y"]})
     assert_result(result, g, 1e-12)
     expected = {**allennlp_arrays(spec, g.gradients), "x": g.gradients["x"]}
     assert set(expected) == set(result.gradients) - {"h_0", "c_0"}

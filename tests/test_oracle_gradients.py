@@ -1,8 +1,7 @@
-"""The oracle's gradients are the limits of difference quotients, for every field of a spec and every nonlinearity."""
+"""The oracle's gradients are the limits of difference quotients, for every field of a spec."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,26 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from test_tape import BOUNDS, KINKED, SMOOTH, slope
 from unilstm import LSTMSpec
 from unilstm.parameters import parameters
 from unilstm_conformance import oracle
-from unilstm_conformance.tape import Var, activated, clipped, gradients
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# The five-point central difference: its error is step⁴·f⁽⁵⁾/30 and, from rounding, about 2⁻⁵²·|f|/step, where |f| is
-# about 10 in the cases here. SMOOTH is the step that makes both about 1e-12. Across a kink it would mean nothing, so
-# functions with kinks get a step so short that no line crosses one, and a bound that allows for the rounding.
-STENCIL = ((1, 8 / 12), (2, -1 / 12))
-SMOOTH, KINKED = 1e-3, 1e-5
-BOUNDS = {SMOOTH: 1e-10, KINKED: 1e-8}
-
-
-def slope(f: Callable[[float], float], step: float) -> float:
-    return sum(w * (f(n * step) - f(-n * step)) for n, w in STENCIL) / step
-
 
 SPECS: dict[str, dict[str, Any]] = {
     "vanilla": {},
@@ -81,6 +68,66 @@ SPECS: dict[str, dict[str, Any]] = {
     "recurrent_dropout": {"recurrent_dropout": 0.4},
     "recurrent_dropout_bidirectional": {"recurrent_dropout": 0.4, "direction": "bidirectional", "num_layers": 2},
     "recurrent_dropout_projection": {"recurrent_dropout": 0.4, "proj_size": 2, "peephole": True, "num_layers": 2},
+    "blocks": {"num_blocks": 2},
+    "blocks_peephole": {"num_blocks": 2, "peephole": True, "gates": ("input", "output"), "bias": "single"},
+    "one_block_coupled": {"num_blocks": 1, "coupled_gates": True, "peephole": True},
+    "lanes": {"lanes": 2},
+    "lanes_argmax": {"lanes": 3, "lane_pooling": "argmax", "num_layers": 2, "direction": "bidirectional"},
+    "lanes_attention": {"lanes": 2, "lane_pooling": "attention", "peephole": True},
+    "lanes_attention_max": {"lanes": 3, "lane_pooling": "attention-max", "bias": "none", "num_layers": 2},
+    "lanes_blocks_highway": {"lanes": 2, "num_blocks": 2, "peephole": True, "highway": True, "proj_size": 2},
+    "lanes_without_gates": {"lanes": 2, "gates": ("input",), "learned_state": True, "peephole": True},
+    "norm_joint": {"layer_norm": "joint"},
+    "norm_joint_highway": {"layer_norm": "joint", "highway": True, "peephole": True, "num_layers": 2},
+    "norm_joint_lanes": {"layer_norm": "joint", "lanes": 2, "bias": "single", "layer_norm_eps": 0.1},
+    "norm_state": {"layer_norm": "normalized-state", "peephole": True},
+    "norm_state_no_bias": {"layer_norm": "normalized-state", "bias": "none", "cell_clip": 0.2},
+    "norm_state_lanes": {"layer_norm": "normalized-state", "lanes": 2, "lane_pooling": "argmax", "num_layers": 2},
+    "norm_per_gate": {"layer_norm": "per-gate", "num_layers": 2},
+    "norm_per_gate_blocks": {"layer_norm": "per-gate", "num_blocks": 2, "peephole": True, "gates": ("forget",)},
+    "norm_per_gate_everything": {"layer_norm": "per-gate", "lanes": 2, "highway": True, "coupled_gates": True},
+    "gate_recurrence": {"gate_recurrence": True, "peephole": True},
+    "gate_recurrence_coupled": {"gate_recurrence": True, "coupled_gates": True, "num_layers": 2},
+    "gate_recurrence_two_gates": {
+        "gate_recurrence": True,
+        "gates": ("input", "output"),
+        "learned_state": True,
+        "direction": "bidirectional",
+        "zoneout_cell": 0.3,
+    },
+    "input_dropout": {"input_dropout": 0.4, "num_layers": 2, "direction": "bidirectional", "highway": True},
+    "input_dropout_attention": {"input_dropout": 0.4, "lanes": 2, "lane_pooling": "attention"},
+    "per_gate_dropout": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "per-gate", "num_layers": 2},
+    "per_gate_dropout_rows": {
+        "recurrent_dropout": 0.4,
+        "recurrent_dropout_kind": "per-gate",
+        "lanes": 2,
+        "num_blocks": 2,
+        "highway": True,
+        "proj_size": 2,
+        "layer_norm": "joint",
+    },
+    "candidate_dropout": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "candidate", "num_layers": 2},
+    "candidate_dropout_lanes": {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "candidate", "lanes": 3},
+    "weight_dropout": {"weight_dropout": 0.4, "num_layers": 2, "direction": "bidirectional"},
+    "zoneout": {"zoneout_hidden": 0.4, "zoneout_cell": 0.3, "num_layers": 2, "direction": "bidirectional"},
+    "zoneout_dropout_projection": {"zoneout_hidden": 0.4, "recurrent_dropout": 0.4, "proj_size": 2},
+    "zoneout_lanes": {"zoneout_cell": 0.4, "lanes": 2, "peephole": True, "cell_clip": 0.4},
+    "slstm": {"cell": "slstm"},
+    "slstm_heads": {"cell": "slstm", "num_heads": 2, "num_layers": 2, "direction": "bidirectional", "bias": "single"},
+    "slstm_exponential": {"cell": "slstm", "exponential_forget": True, "bias": "none"},
+    "slstm_masks": {
+        "cell": "slstm",
+        "num_heads": 2,
+        "weight_dropout": 0.3,
+        "recurrent_dropout": 0.3,
+        "input_dropout": 0.3,
+        "zoneout_hidden": 0.3,
+        "zoneout_cell": 0.3,
+    },
+    "minlstm": {"cell": "minlstm", "num_layers": 2, "direction": "alternating"},
+    "minlstm_masks": {"cell": "minlstm", "zoneout_hidden": 0.3, "zoneout_cell": 0.3, "input_dropout": 0.3},
+    "minlstm_learned": {"cell": "minlstm", "learned_state": True, "bias": "single", "residual": True, "num_layers": 2},
     "everything": {
         "num_layers": 2,
         "direction": "bidirectional",
@@ -102,6 +149,29 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
+def draw_masks(spec: LSTMSpec, draw: np.random.Generator, B: int, T: int) -> dict[str, Array] | None:
+    """All masks that the spec has, about half of each 0; None in evaluation, where it has none."""
+    H, P, lanes = spec.hidden_size, spec.state_size, spec.lanes
+    masks: dict[str, Array] = {}
+
+    def add(name: str, p: float, *shape: int, scale: bool = True) -> None:
+        if p:
+            masks[name] = draw.integers(0, 2, shape) / (1 - p if scale else 1)
+
+    for k in range(spec.num_layers):
+        add(f"dropout_l{k}", spec.dropout * (k > 0), T, B, spec.output_size)
+        for own in (f"_l{k}", f"_l{k}_reverse")[: spec.num_directions]:
+            groups = lanes * len(spec.gate_names.replace("r", "")) + spec.highway
+            kinds = {"state": (B, P), "per-gate": (groups, B, P), "candidate": (T, B, lanes * H)}
+            add(f"input{own}", spec.input_dropout, B, spec.layer_input_size(k))
+            add(f"recurrent{own}", spec.recurrent_dropout, *kinds[spec.recurrent_dropout_kind])
+            if spec.weight_dropout:
+                add(f"weight{own}", spec.weight_dropout, *parameters(spec)[f"weight_hh{own}"].shape)
+            add(f"zoneout_hidden{own}", spec.zoneout_hidden, T, B, P, scale=False)
+            add(f"zoneout_cell{own}", spec.zoneout_cell, T, B, lanes * H, scale=False)
+    return masks or None
+
+
 class Case:
     """A spec, every input of a call and probes for every output, drawn at random."""
 
@@ -109,58 +179,63 @@ class Case:
         draw = np.random.default_rng(0)
         self.spec, self.lengths, self.time = spec, lengths, T
         axes = (B, T) if spec.batch_first else (T, B)
-        n = spec.num_layers * spec.num_directions
+        n, D, H = spec.num_layers * spec.num_directions, spec.num_directions, spec.hidden_size
         self.values = {name: draw.normal(0, 0.6, p.shape) for name, p in parameters(spec).items()}
         self.parameter_names = tuple(self.values)
         self.values["x"] = draw.normal(size=(*axes, spec.input_size))
+        slots, flat = ((spec.slots,), (D * spec.slots, H)) if spec.slots > 1 else ((), (D * H,))
         if states:
             self.values["h_0"] = draw.normal(size=(n, B, spec.state_size))
-            self.values["c_0"] = draw.normal(size=(n, B, spec.hidden_size))
-        shape = (T, B, spec.output_size)
-        kept = {k: draw.random(shape) >= spec.dropout for k in range(1, spec.num_layers)}
-        self.masks = {k: v / (1 - spec.dropout) for k, v in kept.items()} if spec.dropout else None
-        self.recurrent_masks = self.draw_recurrent_masks(draw, B) if spec.recurrent_dropout else None
+            self.values["c_0"] = draw.normal(size=(n, B, *slots, spec.hidden_size))
+            if spec.cell == "slstm":  # its normaliser is a sum of exponentials
+                self.values["c_0"][:, :, 1] = draw.uniform(0.5, 1.5, (n, B, spec.hidden_size))
+        self.masks = draw_masks(spec, draw, B, T)
         self.probes = {
             "y": draw.normal(size=(*axes, spec.output_size)),
             "h_n": draw.normal(size=(n, B, spec.state_size)),
-            "c_n": draw.normal(size=(n, B, spec.hidden_size)),
-            "c_all": draw.normal(size=(*axes, spec.num_directions * spec.hidden_size)),
+            "c_n": draw.normal(size=(n, B, *slots, spec.hidden_size)),
+            "c_all": draw.normal(size=(*axes, *flat)),
         }
         lines = {name: draw.normal(size=v.shape) for name, v in self.values.items()}
         self.lines = {name: line / np.linalg.norm(line) for name, line in lines.items()}
 
-    def draw_recurrent_masks(self, draw: np.random.Generator, B: int) -> dict[tuple[int, int], Array]:
-        p, places = self.spec.recurrent_dropout, np.ndindex(self.spec.num_layers, self.spec.num_directions)
-        return {(layer, d): (draw.random((B, self.spec.state_size)) >= p) / (1 - p) for layer, d in places}
-
     def run(self, *, differentiate: bool = False, changed: dict[str, Array] | None = None) -> oracle.Result:
         v = self.values | (changed or {})
         arrays, probes = {n: v[n] for n in self.parameter_names}, self.probes if differentiate else None
-        masks: dict[str, Any] = {"masks": self.masks, "recurrent_masks": self.recurrent_masks}
         states = v.get("h_0"), v.get("c_0")
-        return oracle.run(self.spec, arrays, v["x"], *states, self.lengths, **masks, probes=probes)
+        return oracle.run(self.spec, arrays, v["x"], *states, self.lengths, masks=self.masks, probes=probes)
 
-    def along(self, key: str, line: Array) -> Callable[[float], float]:
-        """The probed sum, as a function of how far one input has moved along a line."""
+    def along(self, lines: dict[str, Array]) -> Callable[[float], float]:
+        """The probed sum, as a function of how far some of the inputs have moved along a line."""
 
         def probed_sum(s: float) -> float:
-            result = self.run(changed={key: self.values[key] + s * line})
+            result = self.run(changed={key: self.values[key] + s * line for key, line in lines.items()})
             return float(sum(np.sum(getattr(result, name) * probe) for name, probe in self.probes.items()))
 
         return probed_sum
 
 
+def kinked(fields: dict[str, Any]) -> bool:
+    """Has it a kink, or a norm, which varies fast where the numbers of a vector are close to each other?"""
+    kinks = {"lane_pooling", "layer_norm", "cell", "gate_activation", "cell_activation", "output_activation"}
+    return bool(kinks & set(fields)) or any("clip" in field for field in fields)
+
+
 @pytest.mark.parametrize("lengths", [None, [2, 0, 3]], ids=["full", "ragged"])
 @pytest.mark.parametrize("name", SPECS)
-def test_gradient_is_the_slope_along_a_random_line(name: str, lengths: list[int] | None) -> None:
+def test_gradient_is_the_slope_along_a_random_line_of_all_inputs(name: str, lengths: list[int] | None) -> None:
     case = Case(LSTMSpec(3, 4, **SPECS[name]), lengths, states="learned_state" not in SPECS[name])
-    step = KINKED if any("clip" in field or "activation" in field for field in SPECS[name]) else SMOOTH
+    step = KINKED if kinked(SPECS[name]) else SMOOTH
     found = case.run(differentiate=True).gradients
     assert found.keys() == case.values.keys()
-    for key, line in case.lines.items():
-        expected = slope(case.along(key, line), step)
-        close = pytest.approx(expected, rel=BOUNDS[step], abs=BOUNDS[step])
-        assert np.sum(found[key] * line) == close, f"gradient of {key}"
+    products = {key: float(np.sum(found[key] * line)) for key, line in case.lines.items()}
+
+    def measured(lines: dict[str, Array]) -> Any:
+        return pytest.approx(slope(case.along(lines), step), rel=BOUNDS[step], abs=BOUNDS[step])
+
+    if sum(products.values()) != measured(case.lines):
+        wrong = [key for key, line in case.lines.items() if products[key] != measured({key: line})]
+        pytest.fail(f"the gradient of {' and '.join(wrong) or 'none alone, but of their sum'} is not the slope")
 
 
 def test_gradient_is_the_slope_along_every_axis() -> None:
@@ -170,7 +245,7 @@ def test_gradient_is_the_slope_along_every_axis() -> None:
         for at in np.ndindex(value.shape):
             unit = np.zeros_like(value)
             unit[at] = 1.0
-            expected = slope(case.along(key, unit), SMOOTH)
+            expected = slope(case.along({key: unit}), SMOOTH)
             assert found[key][at] == pytest.approx(expected, rel=1e-10, abs=1e-10), f"gradient of {key}{at}"
 
 
@@ -198,82 +273,6 @@ def test_learned_state_gathers_the_gradients_of_every_row() -> None:
     for n, own in enumerate(names):
         np.testing.assert_allclose(found.gradients["h_0" + own], given.gradients["h_0"][n].sum(0), rtol=1e-13)
         np.testing.assert_allclose(found.gradients["c_0" + own], given.gradients["c_0"][n].sum(0), rtol=1e-13)
-
-
-# The nonlinearities.
-
-POINTS = (-2.0, -0.1, 0.3, 2.0)
-ACTIVATIONS: dict[str, tuple[float | None, float | None, list[float]]] = {  # alpha, beta, the values at POINTS
-    "sigmoid": (None, None, [1 / (1 + math.exp(-a)) for a in POINTS]),
-    "tanh": (None, None, [math.tanh(a) for a in POINTS]),
-    "relu": (None, None, [0, 0, 0.3, 2]),
-    "affine": (0.5, 0.25, [-0.75, 0.2, 0.4, 1.25]),
-    "leaky_relu": (0.1, None, [-0.2, -0.01, 0.3, 2]),
-    "thresholded_relu": (0.5, None, [0, 0, 0, 2]),
-    "scaled_tanh": (1.5, 0.5, [1.5 * math.tanh(a / 2) for a in POINTS]),
-    "hard_sigmoid": (0.3, 0.5, [0, 0.47, 0.59, 1]),
-    "elu": (0.7, None, [0.7 * (math.exp(-2) - 1), 0.7 * (math.exp(-0.1) - 1), 0.3, 2]),
-    "softsign": (None, None, [-2 / 3, -1 / 11, 3 / 13, 2 / 3]),
-    "softplus": (None, None, [math.log(1 + math.exp(a)) for a in POINTS]),
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_has_the_values_and_slopes_of_its_formula(name: str) -> None:
-    alpha, beta, values = ACTIVATIONS[name]
-    a = Var(POINTS)
-    φ = activated(a, name, alpha, beta)
-    assert φ.value == pytest.approx(values, rel=1e-15, abs=1e-15)
-    (found,) = gradients([(φ, np.ones(4))], [a])
-
-    def at(point: float) -> Callable[[float], float]:
-        return lambda s: activated(Var([point + s]), name, alpha, beta).value.item()
-
-    for n, point in enumerate(POINTS):
-        expected = slope(at(point), SMOOTH)
-        assert found[n] == pytest.approx(expected, rel=1e-10, abs=1e-10), f"slope at {point}"
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_is_finite_without_a_warning_far_from_0(name: str) -> None:
-    a = Var([-1e5, -800.0, -40.0, 0.0, 40.0, 800.0, 1e5])
-    φ = activated(a, name, *ACTIVATIONS[name][:2])
-    assert np.isfinite(φ.value).all()
-    assert np.isfinite(gradients([(φ, np.ones(7))], [a])[0]).all()
-
-
-def test_slopes_of_sigmoid_and_tanh_keep_their_digits_in_the_tails() -> None:
-    a = Var([-30.0, 30.0])
-    for name, expected in (("sigmoid", math.exp(-30) / (1 + math.exp(-30)) ** 2), ("tanh", math.cosh(30.0) ** -2)):
-        (found,) = gradients([(activated(a, name, None, None), np.ones(2))], [a])
-        assert found == pytest.approx([expected, expected], rel=1e-14)
-
-
-def test_clip_passes_gradients_inside_the_bound_only() -> None:
-    a = Var([-2.0, -0.5, 0.5, 2.0])
-    assert clipped(a, 0.0) is a
-    assert clipped(a, 1.0).value.tolist() == [-1.0, -0.5, 0.5, 1.0]
-    assert gradients([(clipped(a, 1.0), np.ones(4))], [a])[0].tolist() == [0.0, 1.0, 1.0, 0.0]
-
-
-# The tape.
-
-
-def test_shapes_that_differ_are_refused_not_broadcast() -> None:
-    with pytest.raises(ValueError, match="shape"):
-        Var(np.ones(3)) + Var(np.ones(1))
-    with pytest.raises(ValueError, match="shape"):
-        Var(np.ones(3)) * Var(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="shape"):
-        Var(np.ones((2, 3))) @ Var(np.ones(2))
-    with pytest.raises(ValueError, match="shape"):
-        Var(np.ones(3)).scaled(np.ones(1))
-
-
-def test_a_value_used_twice_gathers_both_gradients_and_no_input_is_written_to() -> None:
-    a, weight = Var([1.0, 2.0]), np.array([3.0, 5.0])
-    assert gradients([(a * a + a, weight), (a, weight)], [a])[0].tolist() == [12.0, 30.0]
-    assert weight.tolist() == [3.0, 5.0]
 
 
 def test_long_sequences_do_not_meet_the_recursion_limit() -> None:

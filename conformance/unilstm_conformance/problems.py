@@ -90,37 +90,23 @@ def problem(case: Case) -> Problem:
 def reference(case: Case, training: bool = False) -> oracle.Result:
     """What the oracle computes, with gradients. training: with the dropout masks of the case's key."""
     p = problem(case)
-    masks, recurrent = (dropout_masks(case), recurrent_masks(case)) if training else (None, None)
     call = case.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths
-    return oracle.run(*call, masks=masks, recurrent_masks=recurrent, probes=p.probes)
+    return oracle.run(*call, masks=drawn_masks(case) if training else None, probes=p.probes)
 
 
-def dropout_masks(case: Case) -> dict[int, Array] | None:
-    """The masks of the case's key on the layers' inputs, by layer, time-major."""
-    spec = case.spec
-    if not spec.dropout:
-        return None
-    return {
-        k: _mask(case, f"dropout_l{k}", (case.steps, case.batch, spec.layer_input_size(k)), spec.dropout)
-        for k in range(1, spec.num_layers)
-    }
-
-
-def recurrent_masks(case: Case) -> dict[tuple[int, int], Array] | None:
-    """The masks of the case's key on the h that the steps read, by layer and direction."""
-    spec = case.spec
-    if not spec.recurrent_dropout:
-        return None
-    return {
-        (k, d): _mask(
-            case,
-            f"recurrent_l{k}{'_reverse' if d else ''}",
-            (case.batch, spec.state_size),
-            spec.recurrent_dropout,
-        )
-        for k in range(spec.num_layers)
-        for d in range(spec.num_directions)
-    }
+def drawn_masks(case: Case) -> dict[str, Array]:
+    """The masks of the case's key by name, time-major."""
+    spec, masks = case.spec, {}
+    shape: tuple[int, ...]
+    for k in range(spec.num_layers):
+        if spec.dropout and k:
+            shape = case.steps, case.batch, spec.layer_input_size(k)
+            masks[f"dropout_l{k}"] = _mask(case, f"dropout_l{k}", shape, spec.dropout)
+        for own in (f"_l{k}", f"_l{k}_reverse")[: spec.num_directions]:
+            if spec.recurrent_dropout:
+                name, shape = f"recurrent{own}", (case.batch, spec.state_size)
+                masks[name] = _mask(case, name, shape, spec.recurrent_dropout)
+    return masks
 
 
 def _mask(case: Case, name: str, shape: tuple[int, ...], dropped: float) -> Array:

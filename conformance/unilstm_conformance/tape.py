@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation of float64 NumPy arrays, for the oracle: its leaves, and nonlinearities with slopes.
+"""Reverse-mode differentiation of float64 NumPy arrays, for the oracle. Its functions are in tape_functions.py.
 
 The method is that of Griewank & Walther 2008, ch. 3: a Var remembers which Vars it was computed from and, for each, how
 a cotangent (the gradient of the final sum with respect to a value) passes back to it. There is no broadcasting between
@@ -46,6 +46,17 @@ class Var:
         a, b = self.value, other.value
         return Var(a * b, [(self, lambda ȳ: ȳ * b), (other, lambda ȳ: ȳ * a)])
 
+    def __sub__(self, other: Var) -> Var:
+        """a - b."""
+        _same_shape(self, other, "-")
+        return Var(self.value - other.value, [(self, lambda ȳ: ȳ), (other, lambda ȳ: -ȳ)])
+
+    def __truediv__(self, other: Var) -> Var:
+        """a / b, element by element."""
+        _same_shape(self, other, "/")
+        b, q = other.value, self.value / other.value
+        return Var(q, [(self, lambda ȳ: ȳ / b), (other, lambda ȳ: -ȳ * q / b)])
+
     def __rsub__(self, number: float) -> Var:
         """1 - a."""
         return Var(number - self.value, [(self, lambda ȳ: -ȳ)])
@@ -78,13 +89,6 @@ class Var:
         """φ(a), element by element; slope is φ'."""
         a = self.value
         return Var(function(a), [(self, lambda ȳ: ȳ * slope(a))])
-
-
-def joined(first: Var, second: Var) -> Var:
-    """Two vectors, one after the other."""
-    n = first.value.shape[0]
-    value = np.concatenate([first.value, second.value])
-    return Var(value, [(first, lambda ȳ: ȳ[:n]), (second, lambda ȳ: ȳ[n:])])
 
 
 def gradients(terms: Iterable[tuple[Var, Array]], leaves: Iterable[Var]) -> list[Array]:
@@ -158,59 +162,3 @@ def as_float64(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, but the spec and the batch need {shape}.")
     return values
-
-
-# Nonlinearities: each a function and its slope, φ and φ'. They are written so that no exponential overflows and no
-# digits cancel, however far from 0 the argument is. Where there is a kink, the slope is one of the subgradients.
-
-
-def _sigmoid(a: Array) -> Array:
-    """1 / (1 + exp(-a))."""
-    e = np.exp(-np.abs(a))
-    return np.where(a >= 0, 1.0, e) / (1.0 + e)
-
-
-def _sech2(a: Array) -> Array:
-    """tanh'(a) = 1 / cosh²(a) = 4 σ(2a) σ(-2a)."""
-    return 4.0 * _sigmoid(2.0 * a) * _sigmoid(-2.0 * a)
-
-
-def _softplus(a: Array) -> Array:
-    """log(1 + exp(a))."""
-    return np.maximum(a, 0.0) + np.log1p(np.exp(-np.abs(a)))
-
-
-# name: (φ(a, α, β), φ'(a, α, β)), as in the ONNX specification of LSTM.
-_NONLINEARITIES: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
-    "sigmoid": (lambda a, α, β: _sigmoid(a), lambda a, α, β: _sigmoid(a) * _sigmoid(-a)),
-    "tanh": (lambda a, α, β: np.tanh(a), lambda a, α, β: _sech2(a)),
-    "relu": (lambda a, α, β: np.maximum(a, 0.0), lambda a, α, β: np.where(a > 0, 1.0, 0.0)),
-    "affine": (lambda a, α, β: α * a + β, lambda a, α, β: np.full(a.shape, α)),
-    "leaky_relu": (lambda a, α, β: np.where(a >= 0, a, α * a), lambda a, α, β: np.where(a >= 0, 1.0, α)),
-    # At a = α: 0, as in onnxruntime and ONNX's operator ThresholdedRelu; the text of ONNX's LSTM says a ≥ α.
-    "thresholded_relu": (lambda a, α, β: np.where(a > α, a, 0.0), lambda a, α, β: np.where(a > α, 1.0, 0.0)),
-    "scaled_tanh": (lambda a, α, β: α * np.tanh(β * a), lambda a, α, β: α * β * _sech2(β * a)),
-    "hard_sigmoid": (
-        lambda a, α, β: np.clip(α * a + β, 0.0, 1.0),
-        lambda a, α, β: np.where((α * a + β > 0) & (α * a + β < 1), α, 0.0),
-    ),
-    "elu": (
-        lambda a, α, β: np.where(a >= 0, a, α * np.expm1(np.minimum(a, 0.0))),
-        lambda a, α, β: np.where(a >= 0, 1.0, α * np.exp(np.minimum(a, 0.0))),
-    ),
-    "softsign": (lambda a, α, β: a / (1.0 + np.abs(a)), lambda a, α, β: 1.0 / (1.0 + np.abs(a)) ** 2),
-    "softplus": (lambda a, α, β: _softplus(a), lambda a, α, β: _sigmoid(a)),
-}
-
-
-def activated(a: Var, name: str, alpha: float | None, beta: float | None) -> Var:
-    """φ(a), φ one of the eleven activations of ONNX, with its alpha and beta if it has them."""
-    φ, slope = _NONLINEARITIES[name]
-    return a.apply(lambda v: φ(v, alpha, beta), lambda v: slope(v, alpha, beta))
-
-
-def clipped(a: Var, bound: float) -> Var:
-    """a limited to [-bound, bound]; a bound of 0 means none."""
-    if not bound:
-        return a
-    return a.apply(lambda v: np.clip(v, -bound, bound), lambda v: np.where(np.abs(v) <= bound, 1.0, 0.0))
