@@ -163,4 +163,3 @@ class TestImpossibleCombination:
     ) -> None:
         spec = made({**fields, **cured})
         assert LSTMSpec.from_json(spec.to_json()) == spec
-
