@@ -170,7 +170,8 @@ def _check_cell(spec: LSTMSpec) -> None:
         )
     if spec.hidden_size % spec.num_heads:
         raise SpecError(
-            f"num_heads={spec.num_heads} must divide hidden_size={spec.hidden_size}. Each head has its own units."
+            f"num_heads={spec.num_heads} must divide hidden_size={spec.hidden_size}. "
+            "Give hidden_size = heads times units of a head."
         )
     if spec.weight_dropout and all(a.role != "weight_hh" for a in cell.arrays(spec, spec.input_size)):
         raise SpecError(

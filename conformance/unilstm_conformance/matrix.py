@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unilstm import plugins
 from unilstm.errors import BackendUnavailable
 from unilstm.hookspecs import Backend
+from unilstm.spec import LSTMSpec
 
 from . import vectors
 from .cases import Case, default_cases, wide_cases
@@ -18,6 +19,7 @@ from .checks import CHECKS, Check
 from .execution import NotApplicable, Target, refusal
 from .report import Result
 from .selection import Predicate, selector
+from .spec_cases import spec_cases
 from .vectors import Vector
 
 ALL = selector(None)
@@ -98,14 +100,23 @@ def resolve(backends: Iterable[str | Backend] | None, device: Any = None) -> lis
     return found
 
 
-def cells(targets: Sequence[Target], *, wide: bool = False, chosen: Predicate = ALL) -> Iterator[Cell]:
+def cells(
+    targets: Sequence[Target],
+    *,
+    wide: bool = False,
+    chosen: Predicate = ALL,
+    specs: Mapping[str, LSTMSpec] | None = None,
+) -> Iterator[Cell]:
     """Every cell, case by case: a case's oracle result is then worked out once and serves all targets.
 
     chosen: a test of ids. Layers are built, and golden vectors read, only where some cell is chosen.
+    specs: by name; their cases alone, in place of the suite's and of the golden vectors.
     """
-    for case in wide_cases() if wide else default_cases():
+    for case in spec_cases(specs) if specs is not None else wide_cases() if wide else default_cases():
         for target in targets:
             yield from _cells_of(target, case, chosen)
+    if specs is not None:
+        return
     for name in vectors.ids():
         for target in {t.name: t for t in targets}.values():  # each backend once, by the path it chooses itself
             auto = Target(target.name, target.backend, "auto", target.device)

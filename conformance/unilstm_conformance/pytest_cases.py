@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from unilstm.hookspecs import Backend
+from unilstm.spec import LSTMSpec
 
 from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
@@ -23,6 +24,7 @@ def conformance_cases(
     select: str | None = None,
     wide: bool = False,
     device: Any = None,
+    specs: Mapping[str, LSTMSpec] | None = None,
 ) -> pytest.MarkDecorator:
     """A decorator that runs a test once for each cell of the conformance matrix.
 
@@ -31,7 +33,8 @@ def conformance_cases(
             case_check()
 
     backends: a name, a Backend object, which need not be registered, or several. expected_failures: an id, or the
-    beginning of several, to the reason; those must fail (xfail, strict). select, wide, device: see run_conformance.
+    beginning of several, to the reason; those must fail (xfail, strict). select, wide, device, specs: see
+    run_conformance.
 
     Raises SelectionError where an expected failure names no cell, so that the list cannot go stale.
     """
@@ -40,7 +43,7 @@ def conformance_cases(
     several = list(backends) if isinstance(backends, Iterable) and not isinstance(backends, str) else [backends]
     found, chosen = resolve(several, device), selector(select)
     todo: list[Missing | Cell] = [one for one in found if isinstance(one, Missing)]
-    todo += cells([one for one in found if isinstance(one, Target)], wide=wide, chosen=chosen)
+    todo += cells([one for one in found if isinstance(one, Target)], wide=wide, chosen=chosen, specs=specs)
     expected = dict(expected_failures or {})
     _check_expected(expected, [one.id for one in todo])
     params = [pytest.param(_CaseCheck(one), id=one.id, marks=_marks(one.id, expected)) for one in todo]

@@ -6,11 +6,12 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from unilstm import __version__
 from unilstm.hookspecs import Backend
+from unilstm.spec import LSTMSpec
 
 from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
@@ -27,6 +28,7 @@ def run_conformance(
     wide: bool = False,
     strict: bool | None = None,
     device: Any = None,
+    specs: Mapping[str, LSTMSpec] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the conformance suite and return its report; report.ok says whether all is well.
@@ -35,6 +37,8 @@ def run_conformance(
     select: an expression over the cells' ids, such as "outputs and not float64"; see selection.selector.
     wide: the full product of cases instead of the selection; ten times as long, and more where it is compiled.
     strict: a backend whose framework is missing fails instead of being skipped; None means so in CI ($CI is set).
+    specs: LSTMSpecs by the names that the ids shall have. The suite then runs on these alone, variants that no preset
+    has or cells of one's own, and not on its own cases and golden vectors; wide says nothing.
     device: where layers are put, in the backend's own words. progress: called with (done, of, result) after each cell.
 
     Raises UnknownBackend; SelectionError for an expression that cannot be read or that selects nothing.
@@ -44,7 +48,7 @@ def run_conformance(
     found = resolve(backends, device)
     missing = [one for one in found if isinstance(one, Missing)]
     targets = [one for one in found if isinstance(one, Target)]
-    todo: list[Missing | Cell] = [*missing, *cells(targets, wide=wide, chosen=chosen)]
+    todo: list[Missing | Cell] = [*missing, *cells(targets, wide=wide, chosen=chosen, specs=specs)]
     if len(todo) == len(missing) and select:
         raise SelectionError(f"the selection {select!r} matches no cell. The ids look like: {_example(targets)}.")
     results: list[Result] = []
