@@ -1,4 +1,4 @@
-"""The path for cells whose state is a linear recurrence of x alone: all steps at once, in log T rounds.
+"""The path for cells whose state is a linear recurrence of x alone: in far fewer rounds than steps.
 
 c_t = a_t * c_{t-1} + b_t composes: (a, b) after (a', b') is (a·a', a·b' + b), which is associative (Blelloch 1990,
 Prefix Sums and Their Applications). A backend that can scan such pairs offers ops.associative.

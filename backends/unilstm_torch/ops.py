@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,15 +94,25 @@ class TorchOps:
         return carry, tuple(torch.stack(column) for column in zip(*outs, strict=True))
 
     def associative(self, a: Tensor, b: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-        """Hillis & Steele 1986: in round k each step takes in the 2**k before it."""
+        """In two levels, √T chunks of √T steps: all chunks at once, then what each passes on to the next. That is 2√T
+        rounds with 2T operations; log T rounds need T·log T, which is slower where T·B·H fills the machine."""
         if reverse:
             a, b = a.flip(0), b.flip(0)
-        reach = 1
-        while reach < a.shape[0]:
-            b = torch.cat([b[:reach], a[reach:] * b[:-reach] + b[reach:]])
-            a = torch.cat([a[:reach], a[reach:] * a[:-reach]])
-            reach *= 2
-        return (a.flip(0), b.flip(0)) if reverse else (a, b)
+        steps, rest = a.shape[0], a.shape[1:]
+        size = math.isqrt(steps - 1) + 1
+        chunks = -(-steps // size)
+        more = chunks * size - steps
+        a = torch.cat([a, a.new_ones(more, *rest)]).view(chunks, size, *rest)
+        b = torch.cat([b, b.new_zeros(more, *rest)]).view(chunks, size, *rest)
+        a, b = _running(a.unbind(1), b.unbind(1))  # [size, chunks, ...]
+        before_a, before_b = (
+            _running(a[-1].unbind(0)[:-1], b[-1].unbind(0)[:-1]) if chunks > 1 else (a[:0, 0], b[:0, 0])
+        )
+        before_a = torch.cat([a.new_ones(1, *rest), before_a])
+        before_b = torch.cat([b.new_zeros(1, *rest), before_b])
+        b = torch.addcmul(b, a, before_b)
+        pairs = [v.transpose(0, 1).reshape(-1, *rest)[:steps] for v in (a * before_a, b)]
+        return (pairs[0].flip(0), pairs[1].flip(0)) if reverse else (pairs[0], pairs[1])
 
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, torch.Tensor)
@@ -129,6 +140,15 @@ class TorchOps:
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         words = words.to(torch.int64) & 0xFFFFFFFF
         return words[0], words[1]
+
+
+def _running(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The pairs (a, b) composed one after the other, up to each."""
+    all_a, all_b = [a[0]], [b[0]]
+    for one_a, one_b in zip(a[1:], b[1:], strict=True):
+        all_b.append(torch.addcmul(one_b, one_a, all_b[-1]))
+        all_a.append(one_a * all_a[-1])
+    return torch.stack(all_a), torch.stack(all_b)
 
 
 def tracing() -> bool:

@@ -4,7 +4,7 @@
     c = f / (f + i) * c' + i / (f + i) * g    h = c
 
 h' is read by nothing: c carries the state. c = a * c' + b with a and b of x alone is associative, (a, b) after (a', b')
-being (a·a', a·b' + b), so that T steps take log T rounds.
+being (a·a', a·b' + b), so that T steps take far fewer than T rounds (parallel.py).
 """
 
 from __future__ import annotations
