@@ -21,11 +21,11 @@ LOSSY: dict[str, tuple[str, Mapping, str]] = {
     "split-bias": ("torch", {"bias": "single"}, "bias_hh = 0"),
     "zero-bias": ("flax", {"bias": "none"}, "it always has a bias"),
     "drop-dropout": ("onnx", {"num_layers": 2, "dropout": 0.5}, "lossless for evaluation, but not for training"),
-    "drop-dropout-recurrent": ("keras", {"recurrent_dropout": 0.4, "bias": "single"}, "dropout or recurrent_dropout"),
+    "drop-dropout-recurrent": ("keras", {"recurrent_dropout": 0.4, "bias": "single"}, "a dropout of the spec has no place"),
     "drop-dropout-between": (
         "allennlp",
         {"num_layers": 2, "direction": "alternating", "highway": True, "dropout": 0.5, "recurrent_dropout": 0.5},
-        "dropout or recurrent_dropout has no place in it",
+        "a dropout of the spec has no place in it",
     ),
     "zero-bias-highway": ("allennlp", {"highway": True, "bias": "none"}, "it always has a bias"),
     "forget-offset": ("haiku", {"bias": "single"}, "(bias - 1) + 1 is not bias"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import unilstm
 from unilstm import LossyConversion, LSTMSpec, SpecError, UnsupportedByLayout, Weights, layouts
-from unilstm.layouts.losses import LOSSES, held
+from unilstm.layouts.losses import LOSSES, hold
 from unilstm.parameters import parameters
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -106,10 +106,10 @@ def test_round_trip_is_exact_or_refused_by_name(name: str, spec: LSTMSpec, seed:
             event("lossy")
             lost = tuple(loss for loss in LOSSES if f"{loss} (" in str(problem))
             assert lost
-            assert set(lost) - {"forget-offset"} == set(held(layouts.get(name), spec)[1])
+            assert set(lost) - {"forget-offset"} == set(hold(layouts.get(name), spec).losses)
             mapping = weights.to_layout(name, prefix="rnn.", allow=lost)
             weights = Weights.from_layout(name, mapping, prefix="rnn.", **weights.layout_config(name))
-            assert weights.spec == held(layouts.get(name), spec)[0]
+            assert weights.spec == hold(layouts.get(name), spec).spec
             mapping = weights.to_layout(name, prefix="rnn.", allow="forget-offset")  # what is left is held exactly
         if name == "haiku" and not exact_offset(weights):
             event("inexact")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import LayoutError, LossyConversion
+from ..activations import Activation
+from ..errors import LayoutError, LossyConversion, UnsupportedByLayout
 from ..parameters import Array, parameters
 from ..spec import LSTMSpec
 from ..weights import Weights
+from .arguments import TRAINING, best
+from .tables import Form
 
 if TYPE_CHECKING:
     from .layout import Layout
@@ -21,16 +24,36 @@ LOSSES = {
     "because two biases step twice as far; and it is read back as bias='double'",
     "zero-bias": "bias='none' becomes zeros, because it always has a bias: lossless for outputs, but training would "
     "move the bias away from 0",
-    "drop-dropout": "dropout or recurrent_dropout has no place in it: lossless for evaluation, but not for training",
+    "drop-dropout": "a dropout of the spec has no place in it: lossless for evaluation, but not for training",
     "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
     "(bias - 1) + 1 is not bias, to the last bit",
 }
 
-_DROPOUTS = ("dropout", "recurrent_dropout")
+
+class Held(NamedTuple):
+    """What a layout holds in place of a spec: another spec, the losses on the way there, the form and its arguments."""
+
+    spec: LSTMSpec
+    losses: list[str]
+    form: Form
+    config: dict[str, Any]
+    unheld: list[str]
 
 
-def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
-    """The spec that the layout holds in place of this one, as far as a loss can mend it, and the losses."""
+def hold(layout: Layout, spec: LSTMSpec) -> Held:
+    """What a layout holds in place of a spec. Raises UnsupportedByLayout for what not even a loss can mend."""
+    held = _mended(layout, spec)
+    for field in held.unheld:
+        rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
+        value = getattr(spec, field)
+        value = value.to_json() if isinstance(value, Activation) else value
+        raise UnsupportedByLayout(
+            " ".join([f"{field}={value!r} has no place in layout {layout.name!r}.", *rules[:1], _cure(spec)])
+        )
+    return held
+
+
+def _mended(layout: Layout, spec: LSTMSpec) -> Held:
     losses = []
     if spec.bias == "none" and not layout.bias_optional:
         losses.append("zero-bias")
@@ -38,16 +61,30 @@ def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
     elif spec.bias not in ("none", *layout.biases):
         losses.append("merge-biases" if layout.bias == "single" else "split-bias")
         spec = spec.replace(bias=layout.bias)
-    known = {field for entry in layout.arguments for field in entry.fields}
-    dropped = {field: 0.0 for field in _DROPOUTS if getattr(spec, field) and field not in known}
+    written = best(layout, spec)
+    dropped = {field: TRAINING[field] for field in written.unheld if field in TRAINING}
     if dropped:
+        if "recurrent_dropout_kind" in dropped:
+            dropped["recurrent_dropout"] = 0.0
         losses.append("drop-dropout")
         spec = spec.replace(**dropped)
-    return spec, losses
+        written = best(layout, spec)
+    return Held(spec, losses, *written)
+
+
+def _cure(spec: LSTMSpec) -> str:
+    from . import LAYOUTS  # the table of layouts, which needs this module
+
+    able = [name for name, layout in LAYOUTS.items() if not _mended(layout, spec).unheld]
+    if able:
+        return f"Layouts that hold it: {', '.join(able)}."
+    return (
+        "No layout of another system holds it: keep it in unilstm's own file, unilstm.save(weights, 'out.safetensors')."
+    )
 
 
 def convert(weights: Weights, spec: LSTMSpec) -> dict[str, Array]:
-    """The arrays as `held` says."""
+    """The arrays as `hold` says."""
     arrays: dict[str, Array] = {}
     for name, p in parameters(spec).items():
         if name in weights:
