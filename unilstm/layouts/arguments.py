@@ -27,6 +27,17 @@ TRAINING = {
 _FIELDS = {f.name: f.default for f in dataclasses.fields(LSTMSpec)}
 
 
+class NotTold(LayoutError):
+    """An argument that the arrays do not tell was not given."""
+
+    def __init__(self, layout: str, argument: Argument, options: list[Any]) -> None:
+        these = f": {' or '.join(repr(value) for value in options)}" if options else ""
+        super().__init__(
+            f"{argument.name} is not told by the arrays of layout {layout!r}. Give {argument.name}={these}."
+        )
+        self.argument, self.options = argument.name, options
+
+
 class Said(NamedTuple):
     """What arguments and arrays say: the spec, and what is added to the forget gate at run time (None: as usual)."""
 
@@ -69,8 +80,8 @@ def _claims(layout: Layout, entry: Argument | Arguments, config: Mapping[str, An
     if isinstance(entry, Arguments):
         return entry.read({name: config[name] for name in entry.names if name in config})
     if entry.name not in config:
-        if entry.needed and not seen.keys() >= set(entry.fields):
-            raise LayoutError(f"{entry.name} is not told by the arrays of layout {layout.name!r}. Give {entry.name}=.")
+        if entry.needed and entry.open(seen):
+            raise NotTold(layout.name, entry, entry.options(seen))
         return {} if entry.default is NOT_SAID else entry.claims(entry.default) or {}
     claims = entry.claims(config[entry.name])
     if claims is None:
@@ -138,15 +149,12 @@ def _told(form: Form, spec: LSTMSpec) -> Claims:
     """What the arrays of a spec would say in a form, as far as it can hold them."""
     two = spec.num_directions == 2 and (form.names.two is not None or form.tensors[0].span != "direction")
     layers = spec.num_layers if form.stacks else 1
-    lanes = spec.lanes if form.lanes else 1
-    seen: Claims = {
+    return {
         "input_size": (spec.input_size,),
         "hidden_size": (spec.hidden_size,),
         "num_layers": (layers,),
         "direction": form.directions(layers, two),
         "proj_size": (spec.proj_size if form.holds("weight_hr") else 0,),
-        "num_blocks": (spec.num_blocks if form.blocks else 0,),
-        "lanes": (lanes,),
+        "num_blocks": ((spec.num_blocks or spec.hidden_size) if form.blocks else 0,),
+        **told(form, str(spec.bias), spec.peephole and form.holds("weight_ch"), spec.lanes if form.lanes else 1),
     }
-    seen |= {} if lanes > 1 else {"lane_pooling": ("sum",)}
-    return seen | told(form, str(spec.bias), spec.peephole and form.holds("weight_ch"))

@@ -40,7 +40,7 @@ def write(layout: Layout, weights: Weights, prefix: str, allow: tuple[str, ...])
         tensor = out[place.name].reshape(place.inner)
         for block in place.blocks:
             exact = block.write(tensor, arrays[block.parameter]) and exact
-    losses.check(layout, held.losses + ["forget-offset"] * (not exact), allow)
+    losses.check(layout, held.losses if exact else held.losses | {"forget-offset": ""}, allow)
     aliases = naming.alias_names(held.form, held.spec)
     out = dict(zip(aliases, out.values(), strict=False)) | out
     return {prefix + name: tensor for name, tensor in out.items()}
@@ -66,7 +66,7 @@ def read(layout: Layout, mapping: Mapping[str, Any], prefix: str, config: Mappin
     except LayoutError as problem:
         if not prefix:
             raise
-        raise type(problem)(f"{problem} (The names follow prefix={prefix!r}.)") from None
+        raise LayoutError(f"{problem} (The names follow prefix={prefix!r}.)") from None
 
 
 def _read(layout: Layout, given: dict[str, Array], config: Mapping[str, Any]) -> Weights:

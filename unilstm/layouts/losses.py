@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,17 +25,22 @@ LOSSES = {
     "because two biases step twice as far; and it is read back as bias='double'",
     "zero-bias": "bias='none' becomes zeros, because it always has a bias: lossless for outputs, but training would "
     "move the bias away from 0",
-    "drop-dropout": "a dropout of the spec has no place in it: lossless for evaluation, but not for training",
+    "drop-dropout": "what acts in training only has no place in it: lossless for evaluation, but not for training",
+    "fixed-state": "learned_state becomes initial states that it does not train: lossless for outputs, but not for "
+    "training",
     "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
     "(bias - 1) + 1 is not bias, to the last bit",
 }
 
 
 class Held(NamedTuple):
-    """What a layout holds in place of a spec: another spec, the losses on the way there, the form and its arguments."""
+    """What a layout holds in place of a spec: another spec, the losses on the way there, the form and its arguments.
+
+    losses: name → the field that is lost, with its value, where the name does not tell.
+    """
 
     spec: LSTMSpec
-    losses: list[str]
+    losses: dict[str, str]
     form: Form
     config: dict[str, Any]
     unheld: list[str]
@@ -54,21 +60,24 @@ def hold(layout: Layout, spec: LSTMSpec) -> Held:
 
 
 def _mended(layout: Layout, spec: LSTMSpec) -> Held:
-    losses = []
+    losses = {}
     if spec.bias == "none" and not layout.bias_optional:
-        losses.append("zero-bias")
+        losses["zero-bias"] = ""
         spec = spec.replace(bias=layout.bias)
     elif spec.bias not in ("none", *layout.biases):
-        losses.append("merge-biases" if layout.bias == "single" else "split-bias")
+        losses["merge-biases" if layout.bias == "single" else "split-bias"] = ""
         spec = spec.replace(bias=layout.bias)
     written = best(layout, spec)
     dropped = {field: TRAINING[field] for field in written.unheld if field in TRAINING}
     if dropped:
         if "recurrent_dropout_kind" in dropped:
             dropped["recurrent_dropout"] = 0.0
-        losses.append("drop-dropout")
+        lost = (field for field in dropped if getattr(spec, field) != TRAINING[field])
+        losses["drop-dropout"] = ", ".join(f"{field}={getattr(spec, field)!r}" for field in lost)
         spec = spec.replace(**dropped)
         written = best(layout, spec)
+    if spec.learned_state and any(tensor.fixed for tensor in written.form.tensors):
+        losses["fixed-state"] = ""
     return Held(spec, losses, *written)
 
 
@@ -104,10 +113,10 @@ def check_names(allow: tuple[str, ...]) -> None:
             raise LayoutError(f"allow={name!r} is not a loss. The losses are: {', '.join(LOSSES)}.")
 
 
-def check(layout: Layout, losses: list[str], allow: tuple[str, ...]) -> None:
+def check(layout: Layout, losses: Mapping[str, str], allow: tuple[str, ...]) -> None:
     """Raise LossyConversion for losses that were not allowed."""
     open_ = [name for name in losses if name not in allow]
     if open_:
-        what = "; ".join(f"{name} ({LOSSES[name]})" for name in open_)
+        what = "; ".join(f"{name} ({losses[name]}{': ' if losses[name] else ''}{LOSSES[name]})" for name in open_)
         accept = repr(open_[0]) if len(losses) == 1 else repr(tuple(losses))
         raise LossyConversion(f"layout {layout.name!r} holds this with a loss: {what}. To accept it: allow={accept}.")

@@ -159,10 +159,7 @@ def _groups(part: Part, p: Parameter) -> Iterator[tuple[int, int, slice | None, 
     if not part.gates:
         yield 0, p.shape[0], slice(0, p.shape[0]), 0.0
         return
-    rows, end = {}, 0
-    for n, (gate, size) in enumerate(zip(p.gates, p.sizes, strict=True)):
-        rows[gate, p.gates[:n].count(gate)] = slice(end, end + size)
-        end += size
+    rows = {(gate, p.gates[:n].count(gate)): own for n, (gate, own) in enumerate(p.rows())}
     start = 0
     for gate, lane in _order(part, p):
         own = rows.get((gate, lane))

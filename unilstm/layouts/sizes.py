@@ -40,35 +40,35 @@ def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
     form = matched.form
     present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
-    seen = told(form, _bias(matched, present), "weight_ch" in present)
+    bias, peephole = _bias(matched, present), "weight_ch" in present
     if form.flat:
-        return seen
+        return told(form, bias, peephole)
     count = _directions(matched, shapes)
     size = solve(matched, shapes)
-    lanes = _lanes(matched, size)
-    return (
-        seen
-        | {
-            "num_layers": (matched.num_layers,),
-            "direction": form.directions(matched.num_layers, count == 2),
-            "input_size": (size["I"],),
-            "hidden_size": (size["H"],),
-            "proj_size": (size["S"] if "weight_hr" in present else 0,),
-            "num_blocks": (size["K"] if form.blocks else 0,),
-            "lanes": (lanes,),
-        }
-        | ({} if lanes > 1 else {"lane_pooling": ("sum",)})
-    )
+    return {
+        "num_layers": (matched.num_layers,),
+        "direction": form.directions(matched.num_layers, count == 2),
+        "input_size": (size["I"],),
+        "hidden_size": (size["H"],),
+        "proj_size": (size["S"] if "weight_hr" in present else 0,),
+        "num_blocks": (size["K"] if form.blocks else 0,),
+        **told(form, bias, peephole, _lanes(matched, size)),
+    }
 
 
-def told(form: Form, bias: str, peephole: bool) -> Claims:
-    """What a form says by itself, with these biases and peepholes."""
+def told(form: Form, bias: str, peephole: bool, lanes: int = 1) -> Claims:
+    """What a form says by itself, with these biases, peepholes and lanes."""
+    poolings = form.says.get("lane_pooling", ("sum",))
     return {
         "form": (form.name,),
         "bias": (bias,),
         "peephole": (peephole,),
         "highway": (form.holds("weight_xh"),),
+        "layer_norm": ("none",),
+        "learned_state": (False, True) if any(tensor.fixed for tensor in form.tensors) else (False,),
         **form.says,
+        "lanes": (lanes,),
+        "lane_pooling": ("sum",) if lanes == 1 and "sum" in poolings else poolings,
     }
 
 

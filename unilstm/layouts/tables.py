@@ -104,7 +104,8 @@ class Form:
     marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all.
     single_bias: of two biases, the one in whose place a spec's single bias stands ("": it has a place of its own, or
     none). alternating: its layers run forward and backward in turn. lanes: its rows may be those of several lanes.
-    blocks: its gates i f o have a row a block. says: what its being there says of a spec: field → the values possible.
+    blocks: its gates i f o have a row a block. says: what its being there says of a spec: field → the values possible
+    (where nothing is said: no norm).
     """
 
     name: str
@@ -195,6 +196,25 @@ class Argument:
             if value is known or (known is not None and _equal(value, known)):
                 return {f: v if isinstance(v, tuple) else (v,) for f, v in says.items()}
         return None
+
+    def open(self, seen: Claims) -> bool:
+        """Do the arrays leave several of its values possible, which say different things?"""
+        if self.field:
+            return len(seen.get(self.field, ())) != 1
+        return len(self.options(seen)) > 1
+
+    def options(self, seen: Claims) -> list[Any]:
+        """Those values of its table that the arrays leave possible, one of each that say the same."""
+        said: list[Claims] = []
+        found = []
+        for value, _ in self.table:
+            claims = {f: seen[f] for f in self.fields if f in seen}
+            for f, options in (self.claims(value) or {}).items():
+                claims[f] = tuple(v for v in seen.get(f, options) if v in options)
+            if all(claims.values()) and claims not in said:
+                said.append(claims)
+                found.append(value)
+        return found
 
     def write(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The argument for a spec's fields, if it says anything that its default does not."""
