@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import unilstm
-from unilstm import layouts
+from unilstm import Weights, layouts
 from unilstm.layouts import Layout, engine
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,13 +26,37 @@ FOLDERS = {
     "onnx": "onnx",
     "jax_cudnn": "jax-cudnn",
     "allennlp": "allennlp",
+    "lmp": "lmp",
+    "arraylstm": "arraylstm",
+    "haste": "haste",
 }
+# A whole model each: see the last tests.
+MODELS = ("keras/model", "lmp/language_model_1997", "lmp/language_model_2000", "lmp/language_model_2002")
+# Which class of array-lstm a vector is of, its config does not say.
+CLASSES = {"lstm": "LSTM", "array": "ArrayLSTM", "stochastic": "StochasticArrayLSTM"}
+CLASSES |= {"attention": "AttentionArrayLSTM", "attention_max": "AttentionArrayLSTM"}
 CASES = [
     f"{folder}/{file.name[:-4]}"
     for folder in FOLDERS
     for file in sorted((GOLDEN / folder).iterdir(), key=lambda f: f.name)
-    if file.name.endswith(".npz") and file.name != "model.npz"  # a whole model: see the last tests
+    if file.name.endswith(".npz") and f"{folder}/{file.name[:-4]}" not in MODELS
 ]
+
+
+def usual(name: str) -> dict[str, Any]:
+    """The fields that the plainest spec of a layout has."""
+    return {"bias": layouts.get(name).bias} | ({"num_blocks": 1} if name == "lmp" else {})
+
+
+def directions(name: str, num_layers: int) -> list[str]:
+    """The directions that a layout holds in a stack of so many layers; none where it holds no such stack."""
+    forms = layouts.get(name).forms
+    if num_layers > 1 and not any(form.stacks for form in forms):
+        return []
+    if any(form.alternating for form in forms):
+        return ["alternating"] if num_layers > 1 else ["forward", "reverse"]
+    both = any(form.names.two or form.tensors[0].span != "direction" for form in forms)
+    return ["forward", "bidirectional"] if both else ["forward"]
 
 
 @dataclass
@@ -47,7 +71,8 @@ def golden(case: str) -> Golden:
     with (GOLDEN / f"{case}.npz").open("rb") as file, np.load(file, allow_pickle=False) as npz:
         config = json.loads(str(npz["meta"]))["config"]
         kinds = ({k[len(p) :]: npz[k] for k in npz.files if k.startswith(p)} for p in ("w/", "in/", "out/"))
-        return Golden(config, *kinds)
+        system, _, name = case.partition("/")
+        return Golden(config | ({"cell": CLASSES[name]} if system == "arraylstm" else {}), *kinds)
 
 
 def bound(case: str) -> float:
@@ -58,24 +83,45 @@ def bound(case: str) -> float:
 
 
 def error(case: str, layout: Layout) -> float:
-    """The largest error of y, h_n and c_n of a golden case, read by a layout."""
+    """The largest error of y, h_n and c_n (lmp: of every c) of a golden case, read by a layout."""
     g = golden(case)
     weights = engine.read(layout, g.weights, "", g.config)
-    i, y = g.inputs, g.outputs["y"]
-    lengths = i["mask"].sum(axis=1) if "mask" in i else i.get("lengths")
-    state = (i["h_0"], i["c_0"]) if "h_0" in i else None
-    if case.startswith("onnx/"):  # [T, D, B, H]
-        y = np.concatenate(list(np.moveaxis(y, 1, 0)), axis=-1)
-    if g.config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
-        y = y[:, ::-1]
-    masks = {f"recurrent_l{k}": mask for k, mask in enumerate(i["recurrent_mask"])} if "recurrent_mask" in i else None
-    ours, (h_n, c_n) = unilstm.LSTM(weights, backend="numpy")(i["x"], state, lengths=lengths, masks=masks)
-    if "mask" in i:  # Keras repeats the last output where the mask ends a row, unilstm gives 0: compare up to there
-        ours, y = ours[i["mask"]], y[i["mask"]]
-    pairs = ((ours, y), (h_n, g.outputs["h_n"]), (c_n, g.outputs["c_n"]))
+    pairs = compared(case, g, weights)
     if any(a.shape != b.shape for a, b in pairs):
         return float("inf")
     return float(max(np.abs(a - b).max() for a, b in pairs))
+
+
+def compared(case: str, g: Golden, weights: Weights) -> list[tuple[Array, Array]]:
+    """Ours and theirs, axes as ours."""
+    i, o, spec = g.inputs, g.outputs, weights.spec
+    y, c_n = o["y"], o.get("c_n")
+    lengths = i["mask"].sum(axis=1) if "mask" in i else i.get("lengths")
+    state = (i["h_0"], i["c_0"]) if "h_0" in i else None
+    if case.startswith("lmp/"):  # [B, H] and [B, blocks, units]: one layer, blocks apart
+        state = tuple(s.reshape(1, -1, spec.hidden_size) for s in (i["h_0"], i["c_0"]))
+    if case.startswith("onnx/"):  # [T, D, B, H]
+        y = np.concatenate(list(np.moveaxis(y, 1, 0)), axis=-1)
+    if case.startswith("arraylstm/") and spec.lanes > 1:  # [lanes, B, H]
+        c_n = np.moveaxis(c_n, 0, 1)[None]
+    if g.config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
+        y = y[:, ::-1]
+    ours, (h_n, our_c_n), every_c = unilstm.LSTM(weights, backend="numpy")(
+        i["x"], state, lengths=lengths, masks=masks(i), return_cell_sequence=True
+    )
+    if "mask" in i:  # Keras repeats the last output where the mask ends a row, unilstm gives 0: compare up to there
+        ours, y = ours[i["mask"]], y[i["mask"]]
+    if c_n is None:
+        return [(ours, y), (every_c, o["c_all"].reshape(every_c.shape))]
+    return [(ours, y), (h_n, o["h_n"]), (our_c_n, c_n)]
+
+
+def masks(inputs: dict[str, Array]) -> dict[str, Array] | None:
+    if "zoneout_mask" in inputs:
+        return {"zoneout_hidden_l0": inputs["zoneout_mask"]}
+    if "recurrent_mask" in inputs:
+        return {f"recurrent_l{k}": mask for k, mask in enumerate(inputs["recurrent_mask"])}
+    return None
 
 
 def layout_of(case: str) -> Layout:

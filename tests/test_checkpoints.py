@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import unilstm
+from layout_cases import directions, usual
 from unilstm import CheckpointError, LSTMSpec, Weights
 from unilstm.checkpoints.metadata import KEY
 
@@ -98,7 +99,8 @@ def test_safetensors_with_another_prefix_is_refused(tmp_path: Path) -> None:
 def test_a_layout_comes_back_without_being_told(tmp_path: Path, layout: str) -> None:
     """The metadata carries the layout and its arguments: dropout, batch_first and sizes, which no shape tells."""
     allow = ("merge-biases", "forget-offset", "drop-dropout")
-    spec = LSTMSpec(3, 4, num_layers=2, direction="alternating" if layout == "allennlp" else "bidirectional")
+    fields = {"num_layers": 2, "direction": directions(layout, 2)[-1]} | usual(layout) | {"bias": "double"}
+    spec = LSTMSpec(3, 4, **fields)
     unilstm.save(draw(spec), tmp_path / "lstm.safetensors", layout=layout, prefix="x.", allow=allow)
     loaded = unilstm.load(tmp_path / "lstm.safetensors")
     assert loaded.to_layout(layout, allow=allow).keys() == draw(spec).to_layout(layout, allow=allow).keys()

@@ -126,6 +126,34 @@ def test_allennlp_incomplete() -> None:
     assert "'layer_1.cell.input_linearity.bias' is missing" in found.uncertain
 
 
+def test_a_stack_of_lmp_in_its_language_model() -> None:
+    for fields in ({"gates": ("input", "output")}, {}, {"peephole": True}):
+        stack = shapes("lmp", "stack_rnn.", num_layers=2, num_blocks=2, **fields)
+        mapping = {"emb.weight": (11, 7)} | stack | {"fc_h2e.0.weight": (7, 6)}
+        (found,) = find(mapping)
+        assert (found.layout, found.prefix, found.names, found.uncertain) == ("lmp", "stack_rnn.", tuple(stack), None)
+
+
+def test_what_arrays_do_not_tell_is_asked_for() -> None:
+    (found,) = find(shapes("arraylstm", "rnn.", lanes=3))
+    assert (found.layout, found.prefix) == ("arraylstm", "rnn.")
+    assert found.uncertain == (
+        "cell is not told by the arrays of layout 'arraylstm'. Give cell=: 'ArrayLSTM' or 'StochasticArrayLSTM'. "
+        "(config={'cell': …} with layout='arraylstm')"
+    )
+    for fields in ({}, {"lanes": 3, "lane_pooling": "attention"}):
+        (found,) = find(shapes("arraylstm", "rnn.", **fields))
+        assert (found.layout, found.prefix, found.uncertain) == ("arraylstm", "rnn.", None)
+
+
+def test_haste_has_the_names_of_keras_but_for_its_norms() -> None:
+    (found,) = find(shapes("haste", "rnn."))
+    assert "these names and shapes fit the layouts keras and haste alike" in str(found.uncertain)
+    assert find(shapes("keras", "rnn/"))[0].uncertain is None
+    (found,) = find(shapes("haste", "rnn.", layer_norm="joint"))
+    assert (found.layout, found.uncertain) == ("haste", None)
+
+
 def test_layers_that_do_not_follow_each_other_are_no_stack() -> None:
     stack = shapes("keras", "m/", num_layers=2)
     assert places(stack) == [("keras", "m/")]

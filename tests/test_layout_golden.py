@@ -38,7 +38,7 @@ def test_written_back_bit_for_bit(case: str) -> None:
             assert all(np.array_equal(back[name][:, r], g.weights[name][:, r]) for r in rows)
         else:
             assert back[name].tobytes() == g.weights[name].tobytes(), name
-    if layout.name in ("torch", "paddle"):
+    if layout.name in ("torch", "paddle", "lmp", "arraylstm", "haste"):
         assert list(back) == list(g.weights)
     assert Weights.from_layout(layout.name, back, **weights.layout_config(layout.name)) == weights
 
@@ -75,8 +75,9 @@ def form_mutants(form: Form) -> Iterator[tuple[str, Form]]:
             yield f"swap-{a}-{b}", with_tensors(form, tuple(tensors_))
     if form.single_bias:
         yield "single-bias", dataclasses.replace(form, single_bias="")
-    if form.alternating:
-        yield "one-way", dataclasses.replace(form, alternating=False)
+    for name, value in (("alternating", False), ("lanes", False), ("blocks", False), ("says", {})):
+        if getattr(form, name):
+            yield f"no-{name}", dataclasses.replace(form, **{name: value})
     if form.names.two:
         yield "directions", dataclasses.replace(form, names=dataclasses.replace(form.names, two=form.names.two[::-1]))
 
@@ -90,6 +91,10 @@ def tensor_mutants(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         for fault, mutant in part_mutants(part):
             parts = (*tensor.parts[:p], mutant, *tensor.parts[p + 1 :])
             yield f"{part.role}-{fault}", dataclasses.replace(tensor, parts=parts)
+    if tensor.stacked:
+        yield "not-stacked", dataclasses.replace(tensor, stacked=False)
+    if tensor.shape:
+        yield "its-own-shape", dataclasses.replace(tensor, shape=())
     for a in range(len(tensor.parts) - 1):
         parts_ = list(tensor.parts)
         parts_[a], parts_[a + 1] = parts_[a + 1], parts_[a]
@@ -150,3 +155,23 @@ def test_keras_model_by_prefix() -> None:
     logits = np.concatenate([h_n[0], h_n[1]], axis=-1) @ g.weights["head/kernel"] + g.weights["head/bias"]
     assert np.abs(y - g.outputs["first"]).max() <= bound("keras/model")
     assert np.abs(logits - g.outputs["y"]).max() <= bound("keras/model")
+
+
+# The stacks in the language models of lmp: a layer, a dropout, a layer.
+
+
+@pytest.mark.parametrize("year", ["1997", "2000", "2002"])
+def test_lmp_stack_by_prefix(year: str) -> None:
+    g = golden(f"lmp/language_model_{year}")
+    stack = {name: array for name, array in g.weights.items() if name.startswith("stack_rnn.")}
+    weights = Weights.from_layout("lmp", g.weights, prefix="stack_rnn.", n_blk=2, d_blk=3, n_lyr=2, p_hid=0.1)
+    assert weights.spec.num_blocks == 2
+    assert weights.spec.dropout == 0.1
+    back = weights.to_layout("lmp", prefix="stack_rnn.")
+    assert list(back) == list(stack)
+    assert all(back[name].tobytes() == stack[name].tobytes() for name in stack)
+    lookup = g.weights["emb.weight"][g.inputs["tokens"]]
+    x = np.tanh(lookup @ g.weights["fc_e2h.1.weight"].T + g.weights["fc_e2h.1.bias"])
+    _, (h_n, c_n) = unilstm.LSTM(weights)(x)
+    assert np.abs(h_n - g.outputs["h_n"]).max() <= 1e-12
+    assert np.abs(c_n.reshape(2, 3, 2, 3) - g.outputs["c_n"]).max() <= 1e-12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from layout_cases import usual
 from unilstm import LayoutError, LossyConversion, LSTMSpec, UnsupportedByLayout, Weights, layouts
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -21,13 +23,34 @@ LOSSY: dict[str, tuple[str, Mapping, str]] = {
     "split-bias": ("torch", {"bias": "single"}, "bias_hh = 0"),
     "zero-bias": ("flax", {"bias": "none"}, "it always has a bias"),
     "drop-dropout": ("onnx", {"num_layers": 2, "dropout": 0.5}, "lossless for evaluation, but not for training"),
-    "drop-dropout-recurrent": ("keras", {"recurrent_dropout": 0.4, "bias": "single"}, "dropout or recurrent_dropout"),
+    "drop-dropout-kind": ("keras", {"recurrent_dropout": 0.4, "bias": "single"}, "recurrent_dropout=0.4: what acts in"),
+    "drop-dropout-gates": (
+        "allennlp",
+        {"highway": True, "recurrent_dropout": 0.4, "recurrent_dropout_kind": "per-gate"},
+        "recurrent_dropout_kind='per-gate', recurrent_dropout=0.4: what acts in training only has no place in it",
+    ),
+    "drop-dropout-input": (
+        "keras",
+        {"bias": "single", "input_dropout": 0.2, "recurrent_dropout": 0.4, "recurrent_dropout_kind": "per-gate"},
+        "(input_dropout=0.2: what",
+    ),
+    "drop-dropout-weights": (
+        "torch",
+        {"weight_dropout": 0.3, "input_dropout": 0.1},
+        "input_dropout=0.1, weight_dropout=0.3",
+    ),
     "drop-dropout-between": (
         "allennlp",
         {"num_layers": 2, "direction": "alternating", "highway": True, "dropout": 0.5, "recurrent_dropout": 0.5},
-        "dropout or recurrent_dropout has no place in it",
+        "(dropout=0.5: what acts in training only has no place in it",
     ),
     "zero-bias-highway": ("allennlp", {"highway": True, "bias": "none"}, "it always has a bias"),
+    "merge-biases-norm": ("haste", {"layer_norm": "joint"}, "bias_ih + bias_hh"),
+    "fixed-state": (
+        "lmp",
+        {"bias": "single", "num_blocks": 2, "learned_state": True},
+        "initial states that it does not train",
+    ),
     "forget-offset": ("haiku", {"bias": "single"}, "(bias - 1) + 1 is not bias"),
 }
 
@@ -117,21 +140,55 @@ ALTERED: dict[str, Mapping] = {
     "no-gate": {"gates": ()},
     "highway": {"highway": True},
     "residual": {"residual": True, "num_layers": 2},
+    "blocks": {"num_blocks": 3},
+    "lanes": {"lanes": 2},
+    "argmax": {"lane_pooling": "argmax", "lanes": 2},
+    "attention": {"lane_pooling": "attention", "lanes": 2},
+    "joint-norm": {"layer_norm": "joint"},
+    "norm-per-gate": {"layer_norm": "per-gate"},
+    "normalized-state": {"layer_norm": "normalized-state"},
+    "norm-eps": {"layer_norm_eps": 1e-3, "layer_norm": "joint"},
+    "gate-recurrence": {"gate_recurrence": True},
+    "zoneout-hidden": {"zoneout_hidden": 0.1},
+    "zoneout-cell": {"zoneout_cell": 0.1},
+    "slstm": {"cell": "slstm"},
+    "minlstm": {"cell": "minlstm"},
+}
+HELD = {
+    ("allennlp", "highway"),
+    ("lmp", "no-forget-gate"),
+    ("lmp", "blocks"),
+    ("arraylstm", "lanes"),
+    ("arraylstm", "argmax"),
+    ("arraylstm", "attention"),
+    ("haste", "joint-norm"),
+    ("haste", "zoneout-hidden"),
 }
 
 
-@pytest.mark.parametrize("layout", layouts.names())
-@pytest.mark.parametrize("case", ALTERED)
-def test_a_cell_of_another_make_is_refused(layout: str, case: str) -> None:
+def altered(layout: str, case: str) -> LSTMSpec:
+    fields = usual(layout) | ({"num_blocks": 2} if layout == "lmp" else {}) | ALTERED[case]
+    if case in ("slstm", "minlstm", "gate-recurrence", "no-gate"):  # which have no blocks
+        fields.pop("num_blocks", None)
+    if layout == "allennlp" and fields.get("num_layers"):
+        fields["direction"] = "alternating"
+    return LSTMSpec(4, 6, **fields)
+
+
+@pytest.mark.parametrize(("layout", "case"), list(itertools.product(layouts.names(), ALTERED)))
+def test_a_cell_of_another_make_is_held_or_refused(layout: str, case: str) -> None:
     """No layout writes it as the cell it has, not even with every loss allowed."""
-    fields = dict(ALTERED[case])
-    field = next(iter(fields))
-    if layout == "allennlp":
-        if case == "highway":
-            pytest.skip("it has one")
-        fields |= {"direction": "alternating"} if case == "residual" else {}
-    weights = Weights.initial(LSTMSpec(4, 6, **fields), 0)
-    with pytest.raises(UnsupportedByLayout, match=re.escape(f"{field}={getattr(weights.spec, field)!r} has no place")):
+    weights = Weights.initial(altered(layout, case), 0, init="keras", dtype="float64")
+    if (layout, case) in HELD:
+        mapping = weights.to_layout(layout)
+        assert Weights.from_layout(layout, mapping, **weights.layout_config(layout)) == weights
+        return
+    named = "|".join(
+        {"lanes": ("lanes",), "norm-eps": ("layer_norm", "layer_norm_eps")}.get(case, tuple(ALTERED[case]))
+    )
+    if layout == "lmp":  # which the other cells' specs lack
+        named += "|num_blocks"
+    with pytest.raises(UnsupportedByLayout, match=f"^({named})=.* has no place in layout {layout!r}"):
         weights.to_layout(layout, allow=tuple(layouts.LOSSES))
-    with pytest.raises(UnsupportedByLayout, match=f"^{field}="):
+    with pytest.raises(UnsupportedByLayout, match=f"^({named})="):
         weights.layout_config(layout)

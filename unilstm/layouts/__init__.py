@@ -13,22 +13,24 @@ from ..parameters import Array
 from ..weights import Weights
 from . import engine
 from .allennlp import ALLENNLP
+from .arraylstm import ARRAYLSTM
 from .detect import Found, find
 from .equinox import EQUINOX
 from .flax import FLAX
 from .haiku import HAIKU
+from .haste import HASTE
 from .jax_cudnn import JAX_CUDNN
 from .keras import KERAS
 from .layout import Layout
+from .lmp import LMP
 from .losses import LOSSES
 from .nnx import NNX
 from .onnx import ONNX
 from .paddle import PADDLE
 from .torch import TORCH
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP)
-}
+_ALL = (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP, LMP, ARRAYLSTM, HASTE)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}
 
 
 def names() -> list[str]:
@@ -49,7 +51,7 @@ def read(name: str, mapping: Mapping[str, Any], prefix: str, config: Mapping[str
     try:
         return engine.read(get(name), mapping, prefix, config)
     except LayoutError as problem:
-        raise type(problem)(f"{problem}{_elsewhere(mapping, prefix)}") from None
+        raise LayoutError(f"{problem}{_elsewhere(mapping, prefix)}") from None
 
 
 def _elsewhere(mapping: Mapping[str, Any], prefix: str) -> str:

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..activations import Activation
-from ..errors import LayoutError, UnsupportedByLayout
+from ..errors import LayoutError, UnilstmError
 from ..spec import LSTMSpec
-from .losses import held
+from .sizes import told
 from .tables import NOT_SAID, Argument, Arguments, Claims, Form
 
 if TYPE_CHECKING:
     from .layout import Layout
 
+# What acts in training only, and the value at which it does not act.
+TRAINING = {
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "recurrent_dropout_kind": "state",
+    "weight_dropout": 0.0,
+}
+
 _FIELDS = {f.name: f.default for f in dataclasses.fields(LSTMSpec)}
 
 
-def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> LSTMSpec:
-    """The spec that arguments and arrays agree on. Raises LayoutError where they do not, or an argument is unknown."""
+class NotTold(LayoutError):
+    """An argument that the arrays do not tell was not given."""
+
+    def __init__(self, layout: str, argument: Argument, options: list[Any]) -> None:
+        these = f": {' or '.join(repr(value) for value in options)}" if options else ""
+        super().__init__(
+            f"{argument.name} is not told by the arrays of layout {layout!r}. Give {argument.name}={these}."
+        )
+        self.argument, self.options = argument.name, options
+
+
+class Said(NamedTuple):
+    """What arguments and arrays say: the spec, and what is added to the forget gate at run time (None: as usual)."""
+
+    spec: LSTMSpec
+    forget_offset: float | None
+
+
+def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> Said:
+    """What arguments and arrays agree on. Raises LayoutError where they do not, or an argument is unknown."""
     accepted = [name for entry in layout.arguments for name in entry.names]
     for key in config:
         if key not in accepted:
@@ -45,7 +71,8 @@ def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> LSTMSpec:
                 )
             by.setdefault(field, text)
     fields = usual | {field: _choose(options, usual.get(field)) for field, options in claims.items()}
-    return LSTMSpec(**{field: value for field, value in fields.items() if field in _FIELDS})
+    spec = LSTMSpec(**{field: value for field, value in fields.items() if field in _FIELDS})
+    return Said(spec, fields.get("forget_offset"))
 
 
 def _claims(layout: Layout, entry: Argument | Arguments, config: Mapping[str, Any], seen: Claims) -> Claims:
@@ -53,8 +80,8 @@ def _claims(layout: Layout, entry: Argument | Arguments, config: Mapping[str, An
     if isinstance(entry, Arguments):
         return entry.read({name: config[name] for name in entry.names if name in config})
     if entry.name not in config:
-        if entry.needed and not seen.keys() >= set(entry.fields):
-            raise LayoutError(f"{entry.name} is not told by the arrays of layout {layout.name!r}. Give {entry.name}=.")
+        if entry.needed and entry.open(seen):
+            raise NotTold(layout.name, entry, entry.options(seen))
         return {} if entry.default is NOT_SAID else entry.claims(entry.default) or {}
     claims = entry.claims(config[entry.name])
     if claims is None:
@@ -92,60 +119,42 @@ class Written(NamedTuple):
     unheld: list[str]
 
 
-def write(layout: Layout, spec: LSTMSpec) -> Written:
-    """The form and the arguments for a spec. Raises UnsupportedByLayout if reading them back would give another one."""
-    stored, _ = held(layout, spec)
-    best = _best(layout, stored)
-    for field in best.unheld:
-        rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
-        value = _plain(getattr(stored, field))
-        raise UnsupportedByLayout(
-            " ".join([f"{field}={value!r} has no place in layout {layout.name!r}.", *rules[:1], _cure(spec)])
-        )
-    return best
-
-
-def _best(layout: Layout, stored: LSTMSpec) -> Written:
+def best(layout: Layout, spec: LSTMSpec) -> Written:
     """The first form that holds a spec, or else the one that lacks least."""
-    forms = [form for form in layout.forms if form.holds("weight_xh") == stored.highway] or layout.forms
-    best = _write(layout, forms[0], stored)
-    for form in forms[1:] if best.unheld else ():
-        with suppress(LayoutError):  # its arguments contradict each other: too many layers, say
-            best = min(best, _write(layout, form, stored), key=lambda written: len(written.unheld))
-    return best
+    found: list[Written] = []
+    problems: list[UnilstmError] = []
+    for form in layout.forms:
+        try:
+            found.append(_write(layout, form, spec))
+        except UnilstmError as problem:  # its arguments contradict each other: too many layers, say
+            problems.append(problem)
+            continue
+        if not found[-1].unheld:
+            return found[-1]
+    if not found:
+        raise problems[0]
+    return min(found, key=lambda written: (len(set(written.unheld) - TRAINING.keys()), len(written.unheld)))
 
 
-def _write(layout: Layout, form: Form, stored: LSTMSpec) -> Written:
+def _write(layout: Layout, form: Form, spec: LSTMSpec) -> Written:
     """The arguments, and where the spec that they and the arrays would be read back as differs."""
-    facts = {field: getattr(stored, field) for field in _FIELDS} | {"form": form.name}
+    facts = {field: getattr(spec, field) for field in _FIELDS}
+    facts |= {"form": form.name, "forget_offset": form.forget_offset}
     config = {name: value for entry in layout.arguments for name, value in entry.write(facts).items()}
-    two = stored.num_directions == 2 and (form.names.two is not None or form.tensors[0].span != "direction")
-    layers = stored.num_layers if form.stacks else 1
-    seen: Claims = {
-        "form": (form.name,),
-        "input_size": (stored.input_size,),
-        "hidden_size": (stored.hidden_size,),
+    again = read(layout, config, _told(form, spec)).spec
+    return Written(form, config, [field for field in _FIELDS if getattr(spec, field) != getattr(again, field)])
+
+
+def _told(form: Form, spec: LSTMSpec) -> Claims:
+    """What the arrays of a spec would say in a form, as far as it can hold them."""
+    two = spec.num_directions == 2 and (form.names.two is not None or form.tensors[0].span != "direction")
+    layers = spec.num_layers if form.stacks else 1
+    return {
+        "input_size": (spec.input_size,),
+        "hidden_size": (spec.hidden_size,),
         "num_layers": (layers,),
         "direction": form.directions(layers, two),
-        "bias": (stored.bias,),
-        "peephole": (stored.peephole and form.holds("weight_ch"),),
-        "highway": (form.holds("weight_xh"),),
-        "proj_size": (stored.proj_size if form.holds("weight_hr") else 0,),
+        "proj_size": (spec.proj_size if form.holds("weight_hr") else 0,),
+        "num_blocks": ((spec.num_blocks or spec.hidden_size) if form.blocks else 0,),
+        **told(form, str(spec.bias), spec.peephole and form.holds("weight_ch"), spec.lanes if form.lanes else 1),
     }
-    again = read(layout, config, seen)
-    return Written(form, config, [field for field in _FIELDS if getattr(stored, field) != getattr(again, field)])
-
-
-def fits(layout: Layout, spec: LSTMSpec) -> bool:
-    return not _best(layout, held(layout, spec)[0]).unheld
-
-
-def _cure(spec: LSTMSpec) -> str:
-    from . import LAYOUTS  # the table of layouts, which needs this module
-
-    able = [name for name, layout in LAYOUTS.items() if fits(layout, spec)]
-    if able:
-        return f"Layouts that hold it: {', '.join(able)}."
-    return (
-        "No layout of another system holds it: keep it in unilstm's own file, unilstm.save(weights, 'out.safetensors')."
-    )

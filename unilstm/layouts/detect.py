@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UnilstmError
 from . import engine, sizes
+from .arguments import NotTold
 from .naming import Match, explicit, find_hit, match_form, patterns
 from .sizes import Shapes
 from .tables import Form
@@ -38,6 +39,7 @@ class _Candidate:
     prefix: str
     names: tuple[str, ...]
     problem: str | None  # why reading it would fail
+    open: str | None = None  # the argument that it needs
 
 
 def find(shapes: Shapes) -> list[Found]:
@@ -71,10 +73,14 @@ def find(shapes: Shapes) -> list[Found]:
 def _doubt(chosen: _Candidate, candidates: list[_Candidate]) -> str | None:
     if chosen.problem is not None:
         return f"it is incomplete or misshapen: {chosen.problem}"
+    if chosen.open is not None:
+        return chosen.open
     others = [
         c.layout.name
         for c in candidates
-        if c.layout is not chosen.layout and (c.prefix, set(c.names)) == (chosen.prefix, set(chosen.names))
+        if c.problem is None
+        and c.layout is not chosen.layout
+        and (c.prefix, set(c.names)) == (chosen.prefix, set(chosen.names))
     ]
     if not others:
         return None
@@ -96,11 +102,11 @@ def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candida
                 matched, _ = match_form(form, own)
                 if not sizes.recurrent(matched, own):
                     continue
-                problem = _problem(layout, matched, own)
+                problem, open_ = _problem(layout, matched, own)
             except UnilstmError:
                 continue
-            if problem is None or (layer, direction) in (("any", "any"), ("single", "one"), ("any", "one")):
-                yield _Candidate(layout, prefix, tuple(names), problem)
+            if problem is None or (layer != "stack" and direction != "two"):
+                yield _Candidate(layout, prefix, tuple(names), problem, open_)
 
 
 def _groups(form: Form, shapes: Shapes, layer: str, direction: str) -> Iterator[tuple[str, list[str]]]:
@@ -117,10 +123,20 @@ def _groups(form: Form, shapes: Shapes, layer: str, direction: str) -> Iterator[
             yield (prefix if len(texts) == 1 else prefix + text), names
 
 
-def _problem(layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Why these shapes could not be read, if they could not."""
-    try:
-        engine.check_shapes(layout, matched, shapes, {})
-    except UnilstmError as problem:
-        return str(problem)
-    return None
+def _problem(layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str | None, str | None]:
+    """Why these shapes could not be read, if they could not; what they could be read with, if they tell too little."""
+    config: dict[str, Any] = {}
+    open_: str | None = None
+    while True:
+        try:
+            engine.check_shapes(layout, matched, shapes, config)
+        except NotTold as problem:
+            options = problem.options
+            if problem.argument in config or not options:
+                return str(problem), None
+            open_ = f"{problem} (config={{{problem.argument!r}: …}} with layout={layout.name!r})"
+            config[problem.argument] = options[0]
+        except UnilstmError as problem:
+            return str(problem), None
+        else:
+            return None, open_

@@ -6,9 +6,13 @@ numbers, flipped in time. Where a mask ends a row, Keras repeats the last output
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..activations import Activation
+from ..errors import LayoutError
 from .layout import Layout
-from .tables import Argument, Form, Names, Part, Piece, Tensor
+from .tables import Argument, Arguments, Claims, Form, Names, Part, Piece, Tensor
 
 GATES = "ifgo"  # Keras calls g c
 
@@ -43,6 +47,26 @@ ACTIVATIONS = (
     ("softplus", Activation("softplus")),
     ("softsign", Activation("softsign")),
 )
+
+_DROPOUTS = ("dropout", "recurrent_dropout")
+
+
+def _read_dropouts(given: Mapping[str, Any]) -> Claims:
+    if all(given.get(name) for name in _DROPOUTS):
+        raise LayoutError(
+            f"dropout={given['dropout']!r} beside recurrent_dropout={given['recurrent_dropout']!r} has a mask a gate "
+            "in Keras, unilstm's input_dropout one for all. Leave dropout out: evaluation is the same without."
+        )
+    kind: Claims = {"recurrent_dropout_kind": ("per-gate",)} if given.get("recurrent_dropout") else {}
+    fields = zip(_DROPOUTS, ("input_dropout", "recurrent_dropout"), strict=True)
+    return {field: (given[name],) for name, field in fields if name in given} | kind
+
+
+def _write_dropouts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    if facts["recurrent_dropout"] and facts["recurrent_dropout_kind"] == "per-gate":
+        return {"recurrent_dropout": facts["recurrent_dropout"]}
+    return {"dropout": facts["input_dropout"]} if facts["input_dropout"] else {}
+
 
 KERAS = Layout(
     name="keras",
@@ -80,13 +104,20 @@ KERAS = Layout(
             ),
             default=None,
         ),
+        Arguments(
+            _DROPOUTS,
+            ("input_dropout", "recurrent_dropout", "recurrent_dropout_kind"),
+            _read_dropouts,
+            _write_dropouts,
+            rule="Keras has a mask a gate for h (recurrent_dropout), or one mask for x (dropout); not both.",
+        ),
         Argument("batch_first", "batch_first", default=True),
     ),
     bias="single",
     bias_optional=True,
     notes="One layer a Keras layer: several are written under layer_0/, layer_1/, … . The forget bias of 1 is stored. "
     "go_backwards gives the outputs in processing order, direction='reverse' in time order. merge_mode=None means "
-    "that there is no Bidirectional. Keras's recurrent_dropout has a mask a gate, unilstm's one for all: it is not "
-    "translated. batch_first is no argument of Keras 3, and only written where it is False.",
-    source="keras 3.15, keras/src/layers/rnn/lstm.py, bidirectional.py, activations/activations.py",
+    "that there is no Bidirectional. recurrent_dropout is of kind per-gate; beside it, dropout has a mask a gate, too, "
+    "which unilstm's input_dropout has not. batch_first is no argument of Keras 3, and only written where it is False.",
+    source="keras 3.15, keras/src/layers/rnn/{lstm,dropout_rnn_cell,bidirectional}.py, activations/activations.py",
 )

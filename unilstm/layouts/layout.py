@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..spec import LSTMSpec
-from . import arguments, engine, sizes
+from . import arguments, engine, losses, sizes
 from .tables import Argument, Arguments, Form
 
 
@@ -41,9 +41,9 @@ class Layout:
         Raises UnsupportedByLayout, naming field and value, for a spec the layout has no place for. What to_layout only
         does with a loss (a bias more or less, no dropout) is not refused here: the arguments are those of the result.
         """
-        return arguments.write(self, spec).config
+        return losses.hold(self, spec).config
 
     def spec(self, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> LSTMSpec:
         """The spec of arrays of these names and shapes, built with these arguments. Raises LayoutError."""
         matched = engine.match(self, shapes)
-        return arguments.read(self, config, sizes.see(matched, shapes))
+        return arguments.read(self, config, sizes.see(matched, shapes)).spec

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import LayoutError, LossyConversion
+from ..activations import Activation
+from ..errors import LayoutError, LossyConversion, UnsupportedByLayout
 from ..parameters import Array, parameters
 from ..spec import LSTMSpec
 from ..weights import Weights
+from .arguments import TRAINING, best
+from .tables import Form
 
 if TYPE_CHECKING:
     from .layout import Layout
@@ -21,33 +25,75 @@ LOSSES = {
     "because two biases step twice as far; and it is read back as bias='double'",
     "zero-bias": "bias='none' becomes zeros, because it always has a bias: lossless for outputs, but training would "
     "move the bias away from 0",
-    "drop-dropout": "dropout or recurrent_dropout has no place in it: lossless for evaluation, but not for training",
+    "drop-dropout": "what acts in training only has no place in it: lossless for evaluation, but not for training",
+    "fixed-state": "learned_state becomes initial states that it does not train: lossless for outputs, but not for "
+    "training",
     "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
     "(bias - 1) + 1 is not bias, to the last bit",
 }
 
-_DROPOUTS = ("dropout", "recurrent_dropout")
+
+class Held(NamedTuple):
+    """What a layout holds in place of a spec: another spec, the losses on the way there, the form and its arguments.
+
+    losses: name → the field that is lost, with its value, where the name does not tell.
+    """
+
+    spec: LSTMSpec
+    losses: dict[str, str]
+    form: Form
+    config: dict[str, Any]
+    unheld: list[str]
 
 
-def held(layout: Layout, spec: LSTMSpec) -> tuple[LSTMSpec, list[str]]:
-    """The spec that the layout holds in place of this one, as far as a loss can mend it, and the losses."""
-    losses = []
+def hold(layout: Layout, spec: LSTMSpec) -> Held:
+    """What a layout holds in place of a spec. Raises UnsupportedByLayout for what not even a loss can mend."""
+    held = _mended(layout, spec)
+    for field in held.unheld:
+        rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
+        value = getattr(spec, field)
+        value = value.to_json() if isinstance(value, Activation) else value
+        raise UnsupportedByLayout(
+            " ".join([f"{field}={value!r} has no place in layout {layout.name!r}.", *rules[:1], _cure(spec)])
+        )
+    return held
+
+
+def _mended(layout: Layout, spec: LSTMSpec) -> Held:
+    losses = {}
     if spec.bias == "none" and not layout.bias_optional:
-        losses.append("zero-bias")
+        losses["zero-bias"] = ""
         spec = spec.replace(bias=layout.bias)
     elif spec.bias not in ("none", *layout.biases):
-        losses.append("merge-biases" if layout.bias == "single" else "split-bias")
+        losses["merge-biases" if layout.bias == "single" else "split-bias"] = ""
         spec = spec.replace(bias=layout.bias)
-    known = {field for entry in layout.arguments for field in entry.fields}
-    dropped = {field: 0.0 for field in _DROPOUTS if getattr(spec, field) and field not in known}
+    written = best(layout, spec)
+    dropped = {field: TRAINING[field] for field in written.unheld if field in TRAINING}
     if dropped:
-        losses.append("drop-dropout")
+        if "recurrent_dropout_kind" in dropped:
+            dropped["recurrent_dropout"] = 0.0
+        lost = (field for field in dropped if getattr(spec, field) != TRAINING[field])
+        losses["drop-dropout"] = ", ".join(f"{field}={getattr(spec, field)!r}" for field in lost)
         spec = spec.replace(**dropped)
-    return spec, losses
+        written = best(layout, spec)
+    if spec.learned_state and any(tensor.fixed for tensor in written.form.tensors):
+        losses["fixed-state"] = ""
+    return Held(spec, losses, *written)
+
+
+def _cure(spec: LSTMSpec) -> str:
+    from . import LAYOUTS  # the table of layouts, which needs this module
+
+    able = [name for name, layout in LAYOUTS.items() if not _mended(layout, spec).unheld]
+    if able:
+        return f"Layouts that hold it: {', '.join(able)}."
+    return (
+        "No layout of another system holds it: keep it in unilstm's own file, unilstm.save(weights, 'out.safetensors')."
+    )
 
 
 def convert(weights: Weights, spec: LSTMSpec) -> dict[str, Array]:
-    """The arrays as `held` says."""
+    """The arrays as `hold` says."""
     arrays: dict[str, Array] = {}
     for name, p in parameters(spec).items():
         if name in weights:
@@ -67,10 +113,10 @@ def check_names(allow: tuple[str, ...]) -> None:
             raise LayoutError(f"allow={name!r} is not a loss. The losses are: {', '.join(LOSSES)}.")
 
 
-def check(layout: Layout, losses: list[str], allow: tuple[str, ...]) -> None:
+def check(layout: Layout, losses: Mapping[str, str], allow: tuple[str, ...]) -> None:
     """Raise LossyConversion for losses that were not allowed."""
     open_ = [name for name in losses if name not in allow]
     if open_:
-        what = "; ".join(f"{name} ({LOSSES[name]})" for name in open_)
+        what = "; ".join(f"{name} ({losses[name]}{': ' if losses[name] else ''}{LOSSES[name]})" for name in open_)
         accept = repr(open_[0]) if len(losses) == 1 else repr(tuple(losses))
         raise LossyConversion(f"layout {layout.name!r} holds this with a loss: {what}. To accept it: allow={accept}.")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int]  # tensor, layer, direction
 Patterns = list[tuple[int | None, str, re.Pattern[str]]]  # tensor (None: an alias), literal, pattern
 
+# How a layer's number is written: itself, or twice itself.
+_NUMBERS = {"{k}": "(?P<k>0|[1-9][0-9]{0,8})", "{2k}": "(?P<k2>0|[2468]|[1-9][0-9]{0,7}[02468])"}
+
 # Alias names are Paddle's, which are torch's.
 _ALIASES = Names("_l{k}", always=True, two=(Piece(""), Piece("_reverse")))
 
@@ -47,18 +50,31 @@ class Hit:
 
 
 def match(layout: Layout, names: Iterable[str]) -> Match:
-    """Give every name its place. Raises LayoutError for names that have none, or two for one place."""
+    """Give every name its place, in the first form that explains all of them.
+
+    Raises LayoutError where there is none: for names that have no place, or two for one.
+    """
     known = list(names)
+    fitting: list[tuple[Match, list[str]]] = []
+    problems: list[LayoutError] = []
     for form in layout.forms:
-        matched, rest = match_form(form, known)
-        if matched.at:
-            if rest:
-                raise LayoutError(
-                    f"{listed(rest)} {'is' if len(rest) == 1 else 'are'} not part of an LSTM in layout "
-                    f"{layout.name!r}. Give the prefix= of one LSTM, or leave what is not one out of the mapping."
-                )
+        try:
+            matched, rest = match_form(form, known)
+        except LayoutError as problem:
+            problems.append(problem)
+            continue
+        if matched.at and not rest:
             return matched
-    usual = [name for form in layout.forms for name in samples(form)]
+        fitting += [(matched, rest)] if matched.at else []
+    if problems:
+        raise problems[0]
+    if fitting:
+        rest = min((rest for _, rest in fitting), key=len)
+        raise LayoutError(
+            f"{listed(rest)} {'is' if len(rest) == 1 else 'are'} not part of an LSTM in layout "
+            f"{layout.name!r}. Give the prefix= of one LSTM, or leave what is not one out of the mapping."
+        )
+    usual = dict.fromkeys(name for form in layout.forms for name in samples(form))
     raise LayoutError(
         f"no tensor of layout {layout.name!r} is among {listed(known)}. Its names are such as {listed(usual)}. "
         "Give the layout that the names follow, or the prefix= they stand under."
@@ -99,7 +115,8 @@ def find_hit(known: Patterns, name: str) -> Hit | None:
             back, fore, one = (said.get(g) for g in ("back", "fore", "one"))
             text = next((t for t in (back, fore, one) if t is not None), "")
             two = back is not None or fore is not None
-            return Hit(tensor, int(said.get("k") or 0), int(back is not None), two, text, said.get("prefix") or "")
+            layer = int(said.get("k") or 0) or int(said.get("k2") or 0) // 2
+            return Hit(tensor, layer, int(back is not None), two, text, said.get("prefix") or "")
     return None
 
 
@@ -124,7 +141,9 @@ def patterns(form: Form, layer: str = "any", direction: str = "any", prefixed: b
 
 
 def _layer_pattern(names: Names, layer: str) -> str:
-    text = _escape(names.layer).replace(_escape("{k}"), "(?P<k>0|[1-9][0-9]{0,8})")
+    text = _escape(names.layer)
+    for number, pattern in _NUMBERS.items():
+        text = text.replace(_escape(number), pattern)
     if names.always or layer == "stack":
         return text
     return f"(?:{text})?" if names.layer and layer == "any" else ""

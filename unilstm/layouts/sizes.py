@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from ..errors import LayoutError
 from .naming import Match, written
-from .tables import Claims, Part, Tensor
+from .tables import Claims, Form, Part, Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
-Axis = dict[str, int]  # symbol → how often it is contained: H hidden, S state (P or H), I input
+# symbol → how often it is contained: H hidden, S state (P or H), I input, N hidden of all lanes, K blocks, U units of
+# one, 1 one.
+Axis = dict[str, int]
 
 _AXES: dict[str, tuple[str, ...]] = {
     "weight_ih": ("gates", "I"),
@@ -17,10 +20,19 @@ _AXES: dict[str, tuple[str, ...]] = {
     "bias_ih": ("gates",),
     "bias_hh": ("gates",),
     "bias": ("gates",),
-    "weight_ch": ("gates",),
+    "gamma_ih": ("gates",),
+    "gamma_hh": ("gates",),
+    "gamma": ("gates",),
+    "gamma_c": ("N",),
+    "beta_c": ("N",),
+    "weight_ch": ("peepholes",),
+    "weight_xa": ("N", "I"),
+    "bias_xa": ("N",),
     "weight_hr": ("S", "H"),
     "weight_xh": ("H", "I"),
     "bias_xh": ("H",),
+    "h_0": ("S",),
+    "c_0": ("H",),
 }
 
 
@@ -28,22 +40,35 @@ def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
     form = matched.form
     present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
-    seen: Claims = {
-        "form": (form.name,),
-        "bias": (_bias(matched, present),),
-        "peephole": ("weight_ch" in present,),
-        "highway": (form.holds("weight_xh"),),
-    }
+    bias, peephole = _bias(matched, present), "weight_ch" in present
     if form.flat:
-        return seen
+        return told(form, bias, peephole)
     count = _directions(matched, shapes)
     size = solve(matched, shapes)
-    return seen | {
+    return {
         "num_layers": (matched.num_layers,),
         "direction": form.directions(matched.num_layers, count == 2),
         "input_size": (size["I"],),
         "hidden_size": (size["H"],),
         "proj_size": (size["S"] if "weight_hr" in present else 0,),
+        "num_blocks": (size["K"] if form.blocks else 0,),
+        **told(form, bias, peephole, _lanes(matched, size)),
+    }
+
+
+def told(form: Form, bias: str, peephole: bool, lanes: int = 1) -> Claims:
+    """What a form says by itself, with these biases, peepholes and lanes."""
+    poolings = form.says.get("lane_pooling", ("sum",))
+    return {
+        "form": (form.name,),
+        "bias": (bias,),
+        "peephole": (peephole,),
+        "highway": (form.holds("weight_xh"),),
+        "layer_norm": ("none",),
+        "learned_state": (False, True) if any(tensor.fixed for tensor in form.tensors) else (False,),
+        **form.says,
+        "lanes": (lanes,),
+        "lane_pooling": ("sum",) if lanes == 1 and "sum" in poolings else poolings,
     }
 
 
@@ -60,7 +85,7 @@ def _directions(matched: Match, shapes: Shapes) -> int:
     for (index, _, _), name in matched.at.items():
         tensor, shape = matched.form.tensors[index], shapes[name]
         if tensor.span == "layer":
-            wanted = 1 + len(_axes(tensor))
+            wanted = 1 + len(_axes(matched.form, tensor))
             if len(shape) != wanted or shape[0] not in (1, 2):
                 raise LayoutError(
                     f"{name!r} has shape {list(shape)}, but must have {wanted} axes, the first of 1 or 2 directions. "
@@ -77,9 +102,11 @@ def solve(matched: Match, shapes: Shapes) -> dict[str, int]:
         (name, n, dict(axis), size)
         for (index, layer, direction), name in matched.at.items()
         if (layer, direction) == (0, 0)
-        for n, (axis, size) in enumerate(_equations(matched.form.tensors[index], name, shapes[name], projected))
+        for n, (axis, size) in enumerate(
+            _equations(matched.form, matched.form.tensors[index], name, shapes[name], projected)
+        )
     ]
-    known: dict[str, int] = {}
+    known: dict[str, int] = {"1": 1}
     while True:
         equation = next((e for e in open_ if len(set(e[2]) - set(known)) == 1), None)
         if equation is None:
@@ -93,62 +120,91 @@ def solve(matched: Match, shapes: Shapes) -> dict[str, int]:
                 f"{_said(axis, known)}. Give the arrays of an LSTM, which has 4 gates (a GRU has 3)."
             )
         known[unknown] = left // axis[unknown]
-    if missing := {"H", "I"} - set(known):
+    if missing := {"H", "I", *("N" * matched.form.lanes), *("K" * matched.form.blocks)} - set(known):
         _raise_missing(matched, missing)
-    return {"S": known["H"]} | known
+    return {"S": known["H"], "N": known["H"]} | known
+
+
+def _lanes(matched: Match, size: Mapping[str, int]) -> int:
+    lanes, rest = divmod(size["N"], size["H"])
+    if rest:
+        raise LayoutError(
+            f"{matched.at[min(matched.at)]!r} has {size['N']} rows a gate, which is not lanes x hidden_size with "
+            f"hidden_size {size['H']}. Give the arrays of an LSTM, which has 4 gates (a GRU has 3)."
+        )
+    return lanes
 
 
 def recurrent(matched: Match, shapes: Shapes) -> bool:
     """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
     size = solve(matched, shapes)
+    _lanes(matched, size)
     weights = [n for n, tensor in enumerate(matched.form.tensors) if {"weight_ih", "weight_hh"} & set(tensor.roles)]
     return all(
         (name := matched.at.get((n, 0, 0))) is not None
-        and shape(matched.form.tensors[n], size) == shapes[name][matched.form.tensors[n].span == "layer" :]
+        and shape(matched.form, n, size) == shapes[name][matched.form.tensors[n].span == "layer" :]
         for n in weights
     )
 
 
-def _equations(tensor: Tensor, name: str, shape: tuple[int, ...], projected: bool) -> list[tuple[Axis, int]]:
+def _equations(
+    form: Form, tensor: Tensor, name: str, shape: tuple[int, ...], projected: bool
+) -> list[tuple[Axis, int]]:
     stacked = tensor.span == "layer"
-    axes = _axes(tensor)
+    axes = _axes(form, tensor)
     if len(shape) != len(axes) + stacked:
         raise LayoutError(
             f"{name!r} has shape {list(shape)}, but must have {len(axes) + stacked} axes. "
             "Give it as the system stores it."
         )
     if not projected:
-        axes = [{"H" if symbol == "S" else symbol: times for symbol, times in axis.items()} for axis in axes]
+        axes = [_counted("H" if s == "S" else s for s, times in axis.items() for _ in range(times)) for axis in axes]
     return list(zip(axes, shape[stacked:], strict=True))
 
 
-def shape(tensor: Tensor, size: Mapping[str, int]) -> tuple[int, ...]:
+def shape(form: Form, index: int, size: Mapping[str, int]) -> tuple[int, ...]:
     """The shape of one direction of a tensor of the first layer."""
-    return tuple(sum(times * size[symbol] for symbol, times in axis.items()) for axis in _axes(tensor))
+    return tuple(
+        sum(times * size[symbol] for symbol, times in axis.items()) for axis in _axes(form, form.tensors[index])
+    )
 
 
-def _axes(tensor: Tensor) -> list[Axis]:
-    """The axes of a tensor in symbols; parts add up along the tensor's own axis."""
-    axes: list[Axis] = []
-    for part in tensor.parts:
-        own = _part_axes(part)
-        if not axes:
-            axes = own
-        else:
-            joined = axes[tensor.axis]
-            axes[tensor.axis] = {
-                s: joined.get(s, 0) + own[tensor.axis].get(s, 0) for s in {**joined, **own[tensor.axis]}
-            }
-    return axes
+def _axes(form: Form, tensor: Tensor) -> list[Axis]:
+    """The axes of a tensor in symbols; parts add up along the tensor's own axis, or are counted by a new first one."""
+    if tensor.shape:
+        return [{symbol: 1} for symbol in tensor.shape]
+    parts = [_part_axes(form, part) for part in tensor.parts]
+    axes = parts[0]
+    if tensor.stacked:
+        return [{"1": len(parts)}, *map(_counted, axes)]
+    for other in parts[1:]:
+        axes[tensor.axis] = axes[tensor.axis] + other[tensor.axis]
+    return [_counted(axis) for axis in axes]
 
 
-def _part_axes(part: Part) -> list[Axis]:
-    axes = [{"H": len(part.gates)} if axis == "gates" else {axis: 1} for axis in _AXES[part.role]]
-    return axes[::-1] if part.transposed else axes
+def _part_axes(form: Form, part: Part) -> list[list[str]]:
+    """The axes of a part, each a list of symbols that add up."""
+    swapped = part.transposed or part.reshaped
+    axes = [_symbols(form, part, axis) for axis in _AXES[part.role]]
+    return axes[::-1] if swapped else axes
+
+
+def _symbols(form: Form, part: Part, axis: str) -> list[str]:
+    found = [axis]
+    if axis == "peepholes":
+        found = ["N"] * len(part.gates)
+    elif axis == "gates":
+        found = ["H" if gate == "r" else "K" if form.blocks and gate in "ifo" else "N" for gate in part.gates]
+    return found if form.lanes else ["H" if symbol == "N" else symbol for symbol in found]
+
+
+def _counted(symbols: Iterable[str]) -> Axis:
+    return dict(Counter(symbols))
 
 
 def _said(axis: Axis, known: Mapping[str, int]) -> str:
-    word = {"H": "hidden_size", "S": "the state's size", "I": "input_size"}
+    word = {"H": "hidden_size", "S": "the state's size", "I": "input_size", "N": "lanes x hidden_size"}
+    word |= {"K": "num_blocks", "U": "the units of a block", "1": "1"}
     terms = [(f"{times} x " if times > 1 else "") + word[s] for s, times in axis.items()]
     values = "".join(f" with {word[s]} {known[s]}" for s in axis if s in known)
     return " + ".join(terms) + values

@@ -8,12 +8,13 @@ a constructor argument of the system and what it says of a spec.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 NOT_SAID: Any = object()  # an argument whose absence says nothing: the arrays tell
 
-Claims = dict[str, tuple[Any, ...]]  # field of LSTMSpec (or "form") → the values it may have
+# Field of LSTMSpec → the values it may have. Also of "form" and of "forget_offset", which are none of its fields.
+Claims = dict[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Piece:
 class Names:
     """How layers and directions appear in names: what replaces `{layer}` and `{direction}` of a tensor's name.
 
-    layer: with {k}, the layer; "" where there can be one only. always: also where there is one layer only; else a lone
-    layer has the bare name. one: the direction of a layer that has one. two: forward and backward of one that has two.
+    layer: with {k}, the layer, or {2k}, twice the layer; "" where there can be one only. always: also where there is
+    one layer only; else a lone layer has the bare name. one: the direction of a layer that has one. two: forward and
+    backward of one that has two.
     """
 
     layer: str = "layer_{k}/"
@@ -38,7 +40,8 @@ class Names:
     two: tuple[Piece, Piece] | None = None
 
     def layer_text(self, k: int, num_layers: int) -> str:
-        return self.layer.replace("{k}", str(k)) if self.always or num_layers > 1 else ""
+        text = self.layer.replace("{k}", str(k)).replace("{2k}", str(2 * k))
+        return text if self.always or num_layers > 1 else ""
 
     def direction_text(self, d: int, num_directions: int) -> str:
         return self.two[d].text if self.two and num_directions == 2 else self.one.text
@@ -48,15 +51,17 @@ class Names:
 class Part:
     """A canonical array inside a tensor.
 
-    gates: their order along the array's first axis; one letter where a tensor holds one gate; "" for an array without
-    gates. A gate that the spec lacks (f of coupled gates) is written as zeros and ignored when read.
-    transposed: stored as [columns, gates·H]. run: in a flat vector, all parts of run 0 come before those of run 1.
+    gates: their order along the array's first axis, in each lane (r in the last); one letter where a tensor holds one
+    gate; "" for an array without gates. A gate that the spec lacks (f of coupled gates) is written as zeros and ignored
+    when read. transposed: stored as [columns, gates·H]. reshaped: the same extent, but the numbers of each gate are in
+    the order of [H, columns]. run: in a flat vector, all parts of run 0 come before those of run 1.
     forget_offset: added to the forget gate at run time, so that the stored value is the true one minus it.
     """
 
     role: str
     gates: str = ""
     transposed: bool = False
+    reshaped: bool = False
     run: int = 0
     forget_offset: float = 0.0
 
@@ -65,6 +70,10 @@ class Part:
 class Tensor:
     """A tensor: its name, its parts, and the axis along which they follow each other.
 
+    stacked: the parts follow each other on a new first axis instead. shape: how the system shapes a vector, where that
+    is not a vector: symbols K (blocks), U (units a block), S (features of h), 1.
+    fixed: an initial state that the system has, but never learns: where a spec has none, it is zeros, and may be left
+    out when read.
     span: "direction" — one a direction; "layer" — one a layer, the directions stacked on a new first axis;
     "stack" — one flat vector for everything: run by run, layer by layer, direction by direction.
     """
@@ -73,10 +82,17 @@ class Tensor:
     parts: tuple[Part, ...]
     axis: int = 0
     span: str = "direction"
+    stacked: bool = False
+    shape: tuple[str, ...] = ()
+    fixed: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(part.role for part in self.parts)
+
+    def with_offset(self, offset: float) -> Tensor:
+        parts = (replace(part, forget_offset=offset) if part.forget_offset else part for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,9 @@ class Form:
     of a stack, in order, point at all its tensors, in order: see paddle.py for why that is not the same.
     marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all.
     single_bias: of two biases, the one in whose place a spec's single bias stands ("": it has a place of its own, or
-    none). alternating: its layers run forward and backward in turn.
+    none). alternating: its layers run forward and backward in turn. lanes: its rows may be those of several lanes.
+    blocks: its gates i f o have a row a block. says: what its being there says of a spec: field → the values possible
+    (where nothing is said: no norm).
     """
 
     name: str
@@ -98,12 +116,26 @@ class Form:
     detect: bool = True
     single_bias: str = ""
     alternating: bool = False
+    lanes: bool = False
+    blocks: bool = False
+    says: Claims = field(default_factory=dict, hash=False)
 
     def holds(self, role: str) -> bool:
         return any(role in tensor.roles for tensor in self.tensors)
 
     def same_names(self, other: Form) -> bool:
         return self.names == other.names and [t.name for t in self.tensors] == [t.name for t in other.tensors]
+
+    @property
+    def forget_offset(self) -> float:
+        """What is added to the forget gate at run time, unless an argument says otherwise."""
+        return max(part.forget_offset for tensor in self.tensors for part in tensor.parts)
+
+    def with_offset(self, offset: float | None) -> Form:
+        """The same with another forget_offset, where it has one."""
+        if offset is None or offset == self.forget_offset:
+            return self
+        return replace(self, tensors=tuple(tensor.with_offset(offset) for tensor in self.tensors))
 
     @property
     def flat(self) -> bool:
@@ -131,6 +163,8 @@ class Argument:
     default: the system's own. An argument is written where it differs from it; without one, always.
     written: False for a name that is only read, because the system has no such argument or calls it otherwise.
     needed: the arrays don't tell, so that reading needs it. rule: what an error should say of the fields it covers.
+    also: fields that have these values, too, where the argument has not its default.
+    One with neither field nor table says nothing of a spec (how values are initialised, say): it is read, not written.
     """
 
     name: str
@@ -140,6 +174,7 @@ class Argument:
     written: bool = True
     needed: bool = False
     rule: str = ""
+    also: tuple[tuple[str, Any], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,23 +182,46 @@ class Argument:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        return (self.field,) if self.field else tuple({f: None for _, says in self.table for f in says})
+        own = (self.field,) if self.field else tuple({f: None for _, says in self.table for f in says})
+        return own + tuple(f for f, _ in self.also)
 
     def claims(self, value: Any) -> Claims | None:
         """What a value says; None if the argument cannot have it."""
         if self.field:
-            return {self.field: (value,)}
+            usual = self.default is not NOT_SAID and _equal(value, self.default)
+            return {self.field: (value,)} | ({} if usual else {f: (v,) for f, v in self.also})
+        if not self.table:
+            return {}
         for known, says in self.table:
             if value is known or (known is not None and _equal(value, known)):
                 return {f: v if isinstance(v, tuple) else (v,) for f, v in says.items()}
         return None
+
+    def open(self, seen: Claims) -> bool:
+        """Do the arrays leave several of its values possible, which say different things?"""
+        if self.field:
+            return len(seen.get(self.field, ())) != 1
+        return len(self.options(seen)) > 1
+
+    def options(self, seen: Claims) -> list[Any]:
+        """Those values of its table that the arrays leave possible, one of each that say the same."""
+        said: list[Claims] = []
+        found = []
+        for value, _ in self.table:
+            claims = {f: seen[f] for f in self.fields if f in seen}
+            for f, options in (self.claims(value) or {}).items():
+                claims[f] = tuple(v for v in seen.get(f, options) if v in options)
+            if all(claims.values()) and claims not in said:
+                said.append(claims)
+                found.append(value)
+        return found
 
     def write(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The argument for a spec's fields, if it says anything that its default does not."""
         value = facts[self.field] if self.field else self._fitting(facts)
         if not self.written or value is NOT_SAID or (self.default is not NOT_SAID and value == self.default):
             return {}
-        return {self.name: value}
+        return {self.name: value} if all(facts[f] == v for f, v in self.also) else {}
 
     def _fitting(self, facts: Mapping[str, Any]) -> Any:
         for value, says in self.table:
