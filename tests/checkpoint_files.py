@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,5 @@ class Bomb:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    real = builtins.__import__
-
-    def fake(module: str, *args: Any, **kwargs: Any) -> Any:
-        if module.split(".")[0] == name:
-            raise ImportError(f"No module named {name!r}")
-        return real(module, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", fake)
+    """As if a library were not installed."""
+    monkeypatch.setitem(sys.modules, name, None)

@@ -13,13 +13,12 @@ from typing import Any
 from .. import plugins
 from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
-from .contents import Contents, Entry
+from .contents import AGAIN, Contents, Entry
 
 DEFAULT_LAYOUT = "torch"
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
-_AGAIN = "It is truncated, damaged, or of another type under this name. Copy or download it again."
 _DEPTH = 64  # nesting of dicts and lists; real checkpoints have two or three levels
 
 
@@ -36,7 +35,7 @@ def read(path: Path) -> Contents:
             # Only the zip format can be mapped into memory. Both stay on the CPU, wherever they were saved.
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except MemoryError:
-        raise CheckpointError(f"{path}: claims more data than there is memory for. {_AGAIN}") from None
+        raise CheckpointError(f"{path}: claims more data than there is memory for. {AGAIN}") from None
     except Exception as problem:  # a hostile pickle can make the unpickler raise anything
         raise _refused(path, problem) from problem
     entries: dict[str, Entry] = {}
@@ -62,7 +61,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
-        raise CheckpointError(f"{path}: is not a whole torch file ({problem}). {_AGAIN}") from problem
+        raise CheckpointError(f"{path}: is not a whole torch file ({problem}). {AGAIN}") from problem
     if any(Path(part.filename).name == "constants.pkl" for part in parts):
         raise CheckpointError(
             f"{path}: is a TorchScript archive, which is a program. Open it with torch.jit.load where you trust it, "
@@ -70,10 +69,10 @@ def _check_zip(path: Path) -> None:
         )
     packed = next((part for part in parts if part.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:
-        raise CheckpointError(f"{path}: its part {packed.filename!r} is compressed, as torch.save never does. {_AGAIN}")
+        raise CheckpointError(f"{path}: its part {packed.filename!r} is compressed, as torch.save never does. {AGAIN}")
     claimed, size = sum(part.file_size for part in parts), path.stat().st_size
     if claimed > size:
-        raise CheckpointError(f"{path}: claims {claimed} bytes of data in a file of {size}. {_AGAIN}")
+        raise CheckpointError(f"{path}: claims {claimed} bytes of data in a file of {size}. {AGAIN}")
 
 
 def _tensors(torch: Any, loaded: Any, path: Path) -> Iterator[tuple[str, Any]]:
@@ -106,7 +105,7 @@ def _array(path: Path, name: str, tensor: Any) -> Array:
         raise CheckpointError(f"{path}: {name!r} is {kind}, not a plain tensor. {_STATE_DICT}")
     held = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > held:  # strides of 0 can make 4 bytes look like a terabyte
-        raise CheckpointError(f"{path}: {name!r} claims {tensor.numel()} elements but holds {held} bytes. {_AGAIN}")
+        raise CheckpointError(f"{path}: {name!r} claims {tensor.numel()} elements but holds {held} bytes. {AGAIN}")
     try:
         array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     except (TypeError, RuntimeError):
@@ -136,4 +135,4 @@ def _refused(path: Path, problem: Exception) -> CheckpointError:
         )
     line = next(iter(str(problem).strip().splitlines()), "")
     reason = f"{type(problem).__name__}: {line[:200]}".rstrip(": .")
-    return CheckpointError(f"{path}: torch cannot read it ({reason}). {_AGAIN}")
+    return CheckpointError(f"{path}: torch cannot read it ({reason}). {AGAIN}")
