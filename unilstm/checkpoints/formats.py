@@ -34,6 +34,8 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("safetensors_file", (".safetensors",)),
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
+    Kind("paddle_file", (".pdparams",)),
+    Kind("npz_file", (".npz",)),
 )
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)
