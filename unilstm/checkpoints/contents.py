@@ -37,7 +37,8 @@ class Place:
 
     names: its arrays. config: the layout's arguments, where the file says them. fields: fields of the spec that the
     layout's arguments cannot say. uncertain: what must be settled before it is read. assumed: what the file does not
-    say and is taken as usual unless config says otherwise. problem: why it cannot be read.
+    say and is taken as usual unless config says otherwise, or what of it is not translated. problem: why it cannot be
+    read. said: what the file says beyond the LSTM itself, such as whether a layer returns sequences.
     """
 
     layout: str
@@ -48,6 +49,7 @@ class Place:
     uncertain: str | None = None
     assumed: str | None = None
     problem: str | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ def find(contents: Contents) -> list[Place]:
     known = {name for place in contents.told for name in place.names}
     rest = {name: entry.shape for name, entry in contents.entries.items() if name not in known}
     found = [Place(f.layout, f.prefix, f.names, uncertain=f.uncertain) for f in layouts.find(rest)]
-    order = {name: n for n, name in enumerate(contents.entries)}
-    return sorted([*contents.told, *found], key=lambda place: order[place.names[0]] if place.names else len(order))
+    return [*contents.told, *found]
 
 
 def choose(contents: Contents, layout: str | None, prefix: str | None) -> Place:

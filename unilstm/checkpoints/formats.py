@@ -36,6 +36,7 @@ KINDS = (
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
     Kind("paddle_file", (".pdparams",)),
     Kind("npz_file", (".npz",)),
+    Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
 )
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ CANONICAL = "unilstm"  # what inspect() calls the layout of the canonical arrays
 class FoundLSTM:
     """One LSTM in a file. prefix: what its arrays' names start with. dtype: as stored, "bfloat16" included.
 
-    uncertain: what names and shapes leave open. problem: why its arrays cannot be read as an LSTM; spec is None then.
+    uncertain: what the file leaves open, and the option that settles it. problem: why its arrays cannot be read as an
+    LSTM; spec is None then. said: what the file says beyond it, such as a Keras layer's return_sequences.
     """
 
     file: str
@@ -36,6 +37,7 @@ class FoundLSTM:
     dtype: str
     uncertain: str | None = None
     problem: str | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -95,7 +97,9 @@ def _inspect(contents: Contents, place: Place) -> FoundLSTM:
     except CheckpointError as problem:
         return FoundLSTM(str(contents.path), place.prefix, place.layout, None, 0, dtype, None, str(problem))
     count, doubt = parameter_count(weights.spec), place.uncertain or place.assumed
-    return FoundLSTM(str(contents.path), place.prefix, place.layout, weights.spec, count, dtype, doubt)
+    return FoundLSTM(
+        str(contents.path), place.prefix, place.layout, weights.spec, count, dtype, doubt, None, place.said
+    )
 
 
 def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str | None) -> Weights:
