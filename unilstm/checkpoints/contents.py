@@ -1,36 +1,69 @@
-"""What a checkpoint file holds: arrays by name, none read before it is asked for."""
+"""What a checkpoint file holds: arrays by name, none read before it is asked for; and the LSTMs that it describes."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnilstmError
 from ..parameters import Array
+
+MOST_ARRAYS = 100_000  # the largest models have some ten thousand; a file with a million names is made to keep us busy
+AGAIN = "It is truncated, damaged, or of another type under this name. Copy or download it again."
 
 
 @dataclass(frozen=True)
 class Entry:
     """One array of a file. dtype: NumPy's name for it, or "bfloat16", or the file's own where NumPy has none.
 
-    read: the values, exactly; bfloat16 as float32, which holds every bfloat16.
+    read: the values, exactly; bfloat16 as float32, which holds every bfloat16. holder: what the names of all arrays
+    that lie in the same dict start with, where a file nests dicts.
     """
 
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], Array]
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an LSTM is in a file, and what is known of it.
+
+    names: its arrays. config: the layout's arguments, where the file says them. fields: fields of the spec that the
+    layout's arguments cannot say. uncertain: what must be settled before it is read. assumed: what the file does not
+    say and is taken as usual unless config says otherwise, or what of it is not translated. problem: why it cannot be
+    read. said: what the file says beyond the LSTM itself, such as whether a layer returns sequences.
+    """
+
+    layout: str
+    prefix: str
+    names: tuple[str, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    uncertain: str | None = None
+    assumed: str | None = None
+    problem: str | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An opened file. metadata: text by key, where the format has such."""
+    """An opened file. metadata: text by key, where the format has such. told: the LSTMs that the file itself describes
+    (a model's configuration, a graph); others are found by names and shapes."""
 
     path: Path
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count(self.path, len(self.entries))
 
     def dtypes(self, names: Iterable[str]) -> str:
         """The dtypes of some arrays: one name, or several joined by "+"."""
@@ -45,7 +78,7 @@ class Arrays(Mapping[str, Array]):
     """
 
     def __init__(self, contents: Contents, names: Iterable[str], dtype: str | None) -> None:
-        self._contents, self._names, self._dtype = contents, tuple(names), dtype
+        self._contents, self._names, self._dtype = contents, dict.fromkeys(names), dtype
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:
@@ -56,7 +89,8 @@ class Arrays(Mapping[str, Array]):
                 f"{self._contents.path}: {name!r} is bfloat16, which NumPy does not have. "
                 'Pass dtype="float32" (--dtype float32): float32 holds every bfloat16 exactly.'
             )
-        array = entry.read()
+        with reading(self._contents.path, name):
+            array = entry.read()
         wanted = self._dtype if self._dtype is not None and np.issubdtype(array.dtype, np.floating) else array.dtype
         return array.astype(wanted, copy=False)
 
@@ -65,3 +99,31 @@ class Arrays(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def check_count(path: Path, count: int) -> None:
+    if count > MOST_ARRAYS:
+        raise CheckpointError(
+            f"{path}: has {count:,} arrays or names; unilstm opens files with up to {MOST_ARRAYS:,}. "
+            "Save the LSTM's arrays to a file of their own."
+        )
+
+
+@contextlib.contextmanager
+def reading(path: Path, name: str | None = None) -> Iterator[None]:
+    """Whatever a parser raises over a hostile or damaged file is a CheckpointError that names the file and the array.
+
+    This is the one border at which all exceptions are caught: parsers raise anything (struct.error, RecursionError,
+    OverflowError, MemoryError, …) when they are given anything.
+    """
+    where = f"{path}: {name!r}" if name is not None else f"{path}:"
+    try:
+        yield
+    except UnilstmError:
+        raise
+    except MemoryError:
+        raise CheckpointError(f"{where} claims more data than there is memory for. {AGAIN}") from None
+    except Exception as problem:
+        line = next(iter(str(problem).strip().splitlines()), "")
+        reason = f"{type(problem).__name__}: {line[:200]}".rstrip(": .")
+        raise CheckpointError(f"{where} cannot be read ({reason}). {AGAIN}") from problem

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import Contents
-
-_TORCH = (".pt", ".pth", ".bin", ".ckpt")
-SUFFIXES = (".safetensors", *_TORCH)
+from .contents import Contents, reading
 
 
 class Format(Protocol):
@@ -26,22 +23,44 @@ class Format(Protocol):
     def write(self, path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None: ...
 
 
-def format_of(path: Path) -> Format:
+class Kind(NamedTuple):
+    """A file type before its module is loaded, which may need a library."""
+
+    module: str
+    suffixes: tuple[str, ...]
+    writes: bool = True
+
+
+KINDS = (
+    Kind("safetensors_file", (".safetensors",)),
+    Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
+    Kind("paddle_file", (".pdparams",)),
+    Kind("npz_file", (".npz",)),
+    Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
+)
+READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
+WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)
+
+
+def format_of(path: Path, *, writing: bool = False) -> Format:
     """The file type of a path. Raises CheckpointError for a suffix that is not supported."""
+    name = path.name.lower()
+    for kind in KINDS:
+        if name.endswith(kind.suffixes) and (kind.writes or not writing):
+            return cast(Format, import_module(f".{kind.module}", __package__))
+    supported = WRITTEN if writing else READ
     suffix = path.suffix.lower()
-    module: ModuleType
-    if suffix == ".safetensors":
-        from . import safetensors_file as module
-    elif suffix in _TORCH:
-        from . import torch_file as module
-    else:
-        kind = f"{suffix} files are" if suffix else "a file without a suffix is"
+    what = f"{suffix} files are" if suffix else "a file without a suffix is"
+    if writing and name.endswith(READ):
         raise CheckpointError(
-            f"{path}: {kind} not supported yet. Supported: {', '.join(SUFFIXES)}. The way "
-            "round: read the arrays with the library that wrote them and pass them to unilstm.Weights.from_layout("
-            "layout, arrays), or write what weights.to_layout(layout) returns."
+            f"{path}: {what} only read. Written are: {', '.join(supported)}. The way round: write what "
+            "weights.to_layout(layout) returns with that system's own library."
         )
-    return cast(Format, module)
+    raise CheckpointError(
+        f"{path}: {what} not supported. Supported: {', '.join(supported)}. The way "
+        "round: read the arrays with the library that wrote them and pass them to unilstm.Weights.from_layout("
+        "layout, arrays), or write what weights.to_layout(layout) returns."
+    )
 
 
 def open_checkpoint(path: Path) -> Contents:
@@ -53,8 +72,19 @@ def open_checkpoint(path: Path) -> Contents:
         raise CheckpointError(f"{path}: cannot be opened ({reason}). Check the path and its permissions.") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise CheckpointError(f"{path}: is {kind}. Give the path of a checkpoint file: {', '.join(SUFFIXES)}.")
+        raise CheckpointError(f"{path}: is {kind}. Give the path of a checkpoint file: {', '.join(READ)}.")
     chosen = format_of(path)
     if status.st_size == 0:
         raise CheckpointError(f"{path}: is empty. Copy or download it again.")
-    return chosen.read(path)
+    with reading(path):
+        return chosen.read(path)
+
+
+def library(name: str, extra: str, files: str) -> Any:
+    """A library that a file type needs. Raises CheckpointError with the command that installs it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise CheckpointError(
+            f'{name} is not installed, which {files} files need. Run: pip install "unilstm[{extra}]".'
+        ) from None

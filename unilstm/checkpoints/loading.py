@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import CheckpointError, LayoutError, SpecError
 from ..parameters import parameter_count
 from ..spec import LSTMSpec
 from ..weights import Weights, check_dtype
-from .contents import Arrays, Contents
+from .contents import Arrays, Contents, Place
 from .finding import choose, find
 from .formats import open_checkpoint
 from .metadata import About, read_about
@@ -25,7 +25,8 @@ CANONICAL = "unilstm"  # what inspect() calls the layout of the canonical arrays
 class FoundLSTM:
     """One LSTM in a file. prefix: what its arrays' names start with. dtype: as stored, "bfloat16" included.
 
-    uncertain: what names and shapes leave open. problem: why its arrays cannot be read as an LSTM; spec is None then.
+    uncertain: what the file leaves open, and the option that settles it. problem: why its arrays cannot be read as an
+    LSTM; spec is None then. said: what the file says beyond it, such as a Keras layer's return_sequences.
     """
 
     file: str
@@ -36,6 +37,7 @@ class FoundLSTM:
     dtype: str
     uncertain: str | None = None
     problem: str | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -69,8 +71,7 @@ def load(
     about = read_about(contents) if layout is None and config is None else None
     if about is not None:
         return _load_own(contents, about, prefix, dtype)
-    found = choose(contents, layout, prefix)
-    return _from_layout(contents, found.layout, found.prefix, found.names, config or {}, dtype)
+    return read_place(contents, choose(contents, layout, prefix), config or {}, dtype)
 
 
 def inspect(path: str | os.PathLike[str]) -> list[FoundLSTM]:
@@ -83,25 +84,22 @@ def inspect(path: str | os.PathLike[str]) -> list[FoundLSTM]:
     contents = open_checkpoint(Path(path))
     about = read_about(contents)
     if about is not None:
-        weights = _load_own(contents, about, None, "float32")
-        return [_found(contents, about.layout or CANONICAL, about.prefix, tuple(contents.entries), weights)]
-    return [_inspect(contents, f) for f in find(contents)]
+        spec, dtype = _load_own(contents, about, None, "float32").spec, contents.dtypes(contents.entries)
+        layout = about.layout or CANONICAL
+        return [FoundLSTM(str(contents.path), about.prefix, layout, spec, parameter_count(spec), dtype)]
+    return [_inspect(contents, place) for place in find(contents)]
 
 
-def _inspect(contents: Contents, found: layouts.Found) -> FoundLSTM:
+def _inspect(contents: Contents, place: Place) -> FoundLSTM:
+    dtype = contents.dtypes(place.names)
     try:
-        weights = _from_layout(contents, found.layout, found.prefix, found.names, {}, "float32")
+        weights = read_place(contents, place, {}, "float32")
     except CheckpointError as problem:
-        dtype = contents.dtypes(found.names)
-        return FoundLSTM(str(contents.path), found.prefix, found.layout, None, 0, dtype, None, str(problem))
-    return _found(contents, found.layout, found.prefix, found.names, weights, found.uncertain)
-
-
-def _found(
-    contents: Contents, layout: str, prefix: str, names: tuple[str, ...], weights: Weights, uncertain: str | None = None
-) -> FoundLSTM:
-    count, dtype = parameter_count(weights.spec), contents.dtypes(names)
-    return FoundLSTM(str(contents.path), prefix, layout, weights.spec, count, dtype, uncertain)
+        return FoundLSTM(str(contents.path), place.prefix, place.layout, None, 0, dtype, None, str(problem))
+    count, doubt = parameter_count(weights.spec), place.uncertain or place.assumed
+    return FoundLSTM(
+        str(contents.path), place.prefix, place.layout, weights.spec, count, dtype, doubt, None, place.said
+    )
 
 
 def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str | None) -> Weights:
@@ -116,6 +114,20 @@ def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str |
     try:
         return Weights(about.spec, {name[skip:]: arrays[name] for name in names if name.startswith(about.prefix)})
     except LayoutError as problem:
+        raise _does_not_fit(contents, problem) from problem
+
+
+def read_place(contents: Contents, place: Place, config: Mapping[str, Any], dtype: str | None) -> Weights:
+    """The weights of an LSTM in a file. config: the caller's arguments, which go before what the file says."""
+    if place.problem is not None:
+        raise CheckpointError(f"{contents.path}: {place.problem}")
+    own = {**place.config, **config}
+    weights = _from_layout(contents, place.layout, place.prefix, place.names, own, dtype)
+    if not place.fields:
+        return weights
+    try:
+        return Weights(weights.spec.replace(**place.fields), weights)
+    except (LayoutError, SpecError) as problem:
         raise _does_not_fit(contents, problem) from problem
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import Contents, Entry
+from .contents import AGAIN, Contents, Entry
+from .formats import library
 
 DEFAULT_LAYOUT = None
 _NAMES = {
@@ -81,18 +82,9 @@ def _bfloat16(path: Path, name: str) -> Array:
 
 
 def _library() -> Any:
-    try:
-        import safetensors
-    except ImportError:
-        raise CheckpointError(
-            'safetensors is not installed, which .safetensors files need. Run: pip install "unilstm[files]".'
-        ) from None
-    return safetensors
+    return library("safetensors", "files", ".safetensors")
 
 
 def _unreadable(path: Path, problem: Exception) -> CheckpointError:
     reason = str(problem).removeprefix("Error while deserializing header: ")
-    return CheckpointError(
-        f"{path}: is not a valid safetensors file ({reason}). It is truncated, damaged, or of another type under this "
-        "name. Copy or download it again."
-    )
+    return CheckpointError(f"{path}: is not a valid safetensors file ({reason}). {AGAIN}")

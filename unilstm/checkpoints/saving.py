@@ -37,7 +37,7 @@ def save(
     LossyConversion for a layout that cannot hold the spec; PortError for an object that is no LSTM.
     """
     target = Path(path)
-    chosen = format_of(target)
+    chosen = format_of(target, writing=True)
     weights = weights_of(what)
     layout = layout or chosen.DEFAULT_LAYOUT
     if layout is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,15 @@ from typing import Any
 from .. import plugins
 from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
-from .contents import Contents, Entry
+from .archives import check_sums, parts
+from .contents import AGAIN, Contents, Entry
+from .nesting import Leaf, leaves
 
 DEFAULT_LAYOUT = "torch"
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
-_AGAIN = "It is truncated, damaged, or of another type under this name. Copy or download it again."
-_DEPTH = 64  # nesting of dicts and lists; real checkpoints have two or three levels
+_LARGEST_PICKLE = 8 << 20  # bytes of names and shapes; that of a model with a thousand tensors has a tenth of one MB
 
 
 def read(path: Path) -> Contents:
@@ -36,15 +36,11 @@ def read(path: Path) -> Contents:
             # Only the zip format can be mapped into memory. Both stay on the CPU, wherever they were saved.
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except MemoryError:
-        raise CheckpointError(f"{path}: claims more data than there is memory for. {_AGAIN}") from None
+        raise CheckpointError(f"{path}: claims more data than there is memory for. {AGAIN}") from None
     except Exception as problem:  # a hostile pickle can make the unpickler raise anything
         raise _refused(path, problem) from problem
-    entries: dict[str, Entry] = {}
-    for name, tensor in _tensors(torch, loaded, path):
-        if name in entries:
-            raise CheckpointError(f"{path}: two tensors come to the name {name!r}. {_STATE_DICT}")
-        entries[name] = _entry(path, name, tensor)
-    return Contents(path, entries)
+    found = leaves(path, loaded, lambda value: isinstance(value, torch.Tensor))
+    return Contents(path, {leaf.name: _entry(path, leaf) for leaf in found})
 
 
 def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
@@ -58,44 +54,25 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) 
 
 def _check_zip(path: Path) -> None:
     """Refuse what torch.save never writes: compressed entries, and entries that overlap (both can be zip bombs)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
-        raise CheckpointError(f"{path}: is not a whole torch file ({problem}). {_AGAIN}") from problem
-    if any(Path(part.filename).name == "constants.pkl" for part in parts):
+    found = parts(path)
+    names = {Path(part.filename).name: part for part in found}
+    if "constants.pkl" in names:
         raise CheckpointError(
             f"{path}: is a TorchScript archive, which is a program. Open it with torch.jit.load where you trust it, "
             'and save tensors only: torch.save(module.state_dict(), "weights.pt").'
         )
-    packed = next((part for part in parts if part.compress_type != zipfile.ZIP_STORED), None)
-    if packed is not None:
-        raise CheckpointError(f"{path}: its part {packed.filename!r} is compressed, as torch.save never does. {_AGAIN}")
-    claimed, size = sum(part.file_size for part in parts), path.stat().st_size
-    if claimed > size:
-        raise CheckpointError(f"{path}: claims {claimed} bytes of data in a file of {size}. {_AGAIN}")
+    if "data.pkl" in names and names["data.pkl"].file_size > _LARGEST_PICKLE:
+        raise CheckpointError(
+            f"{path}: its index of tensors has {names['data.pkl'].file_size:,} bytes, more than {_LARGEST_PICKLE:,}. "
+            f"{_STATE_DICT}"
+        )
+    check_sums(path, found)
 
 
-def _tensors(torch: Any, loaded: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Every tensor of nested dicts, lists and tuples with its name. A container met twice counts once: a pickle can
-    hold itself, or fan out without end."""
-    met: set[int] = set()
-
-    def walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, torch.Tensor):
-            yield ".".join(place), value
-        elif isinstance(value, (dict, list, tuple)) and id(value) not in met:
-            met.add(id(value))
-            if len(place) >= _DEPTH:
-                raise CheckpointError(f"{path}: is nested more than {_DEPTH} levels deep. {_STATE_DICT}")
-            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-                yield from walk(part, (*place, str(key)))
-
-    return walk(loaded, ())
-
-
-def _entry(path: Path, name: str, tensor: Any) -> Entry:
-    return Entry(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), partial(_array, path, name, tensor))
+def _entry(path: Path, leaf: Leaf) -> Entry:
+    name, tensor = leaf.name, leaf.value
+    read_ = partial(_array, path, name, tensor)
+    return Entry(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), read_, leaf.holder)
 
 
 def _array(path: Path, name: str, tensor: Any) -> Array:
@@ -106,7 +83,7 @@ def _array(path: Path, name: str, tensor: Any) -> Array:
         raise CheckpointError(f"{path}: {name!r} is {kind}, not a plain tensor. {_STATE_DICT}")
     held = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > held:  # strides of 0 can make 4 bytes look like a terabyte
-        raise CheckpointError(f"{path}: {name!r} claims {tensor.numel()} elements but holds {held} bytes. {_AGAIN}")
+        raise CheckpointError(f"{path}: {name!r} claims {tensor.numel()} elements but holds {held} bytes. {AGAIN}")
     try:
         array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     except (TypeError, RuntimeError):
@@ -136,4 +113,4 @@ def _refused(path: Path, problem: Exception) -> CheckpointError:
         )
     line = next(iter(str(problem).strip().splitlines()), "")
     reason = f"{type(problem).__name__}: {line[:200]}".rstrip(": .")
-    return CheckpointError(f"{path}: torch cannot read it ({reason}). {_AGAIN}")
+    return CheckpointError(f"{path}: torch cannot read it ({reason}). {AGAIN}")

@@ -1,0 +1,303 @@
+"""Keras models: found through their configuration, without Keras; hostile HDF5 files are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unilstm
+from checkpoint_files import draw
+from layout_cases import GOLDEN, bound, golden
+from unilstm import CheckpointError, LSTMSpec
+
+h5py = pytest.importorskip("h5py")
+
+MODELS = ("model.keras", "model.weights.h5", "model_legacy.h5")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_golden_model_is_found_and_computes_what_keras_did(name: str) -> None:
+    path = Path(str(GOLDEN / "keras" / name))
+    assert {f.prefix: f.spec for f in unilstm.inspect(path)} == {
+        "first/": LSTMSpec(4, 6, bias="single"),
+        "second/": LSTMSpec(6, 6, direction="bidirectional", bias="single"),
+    }
+    g = golden("keras/model")
+    y, _ = unilstm.LSTM(unilstm.load(path, prefix="first"))(g.inputs["x"])
+    _, (h_n, _) = unilstm.LSTM(unilstm.load(path, prefix="second"))(y)
+    logits = np.concatenate([h_n[0], h_n[1]], axis=-1) @ g.weights["head/kernel"] + g.weights["head/bias"]
+    assert np.abs(y - g.outputs["first"]).max() <= bound("keras/model")
+    assert np.abs(logits - g.outputs["y"]).max() <= bound("keras/model")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_neither_keras_nor_tensorflow_is_imported(name: str) -> None:
+    code = f"import sys, unilstm; unilstm.inspect({str(GOLDEN / 'keras' / name)!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"keras", "tensorflow", "torch", "jax"} & set(done.stdout.split())
+
+
+def test_what_the_configuration_says_of_the_call_is_told() -> None:
+    first, second = unilstm.inspect(str(GOLDEN / "keras/model.keras"))
+    assert (first.said["return_sequences"], second.said["return_sequences"]) == (True, False)
+    assert second.said["merge_mode"] == "concat"
+
+
+def test_a_weights_file_says_what_it_leaves_open() -> None:
+    (first, _) = unilstm.inspect(str(GOLDEN / "keras/model_legacy.h5"))
+    assert first.uncertain is None
+    for found in unilstm.inspect(str(GOLDEN / "keras/model.weights.h5")):
+        assert "config= (--config) settles them" in str(found.uncertain)
+
+
+def test_a_weights_file_takes_a_config() -> None:
+    path, config = str(GOLDEN / "keras/model.weights.h5"), {"merge_mode": "sum", "activation": "relu"}
+    spec = unilstm.load(path, prefix="second", config=config).spec
+    assert (spec.merge, spec.cell_activation.name) == ("sum", "relu")
+
+
+# Models written by hand, as Keras 2 and 3 write them.
+
+
+def lstm(name: str, **config: Any) -> dict[str, Any]:
+    usual = {"name": name, "units": 4, "activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+    return {"class_name": "LSTM", "config": {**usual, **config}}
+
+
+def both(name: str, layer: dict[str, Any], **config: Any) -> dict[str, Any]:
+    return {"class_name": "Bidirectional", "config": {"name": name, "layer": layer, **config}}
+
+
+def model(*layers: dict[str, Any], kind: str = "Functional", name: str = "model") -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name, "layers": list(layers)}}
+
+
+KERNELS = draw(LSTMSpec(3, 4, bias="single")).to_layout("keras")
+TWO = draw(LSTMSpec(3, 4, bias="single", direction="bidirectional")).to_layout("keras")
+
+
+def legacy(path: Path, config: Any, weights: dict[str, Any], version: str = "2.9.0") -> Path:
+    """weights: by layer/name-in-it."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = version
+        file.attrs["model_config"] = json.dumps(config)
+        for name, array in weights.items():
+            file[f"model_weights/{name}"] = array
+    return path
+
+
+def tf_names(layer: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """As tf.keras 2 names variables: the layer twice, and ":0"."""
+    return {
+        f"{layer}/{layer}/{name.replace('lstm_cell', 'lstm_cell_1') if '/' in name else 'lstm_cell_1/' + name}:0": a
+        for name, a in arrays.items()
+    }
+
+
+def only(path: Path) -> Any:
+    (found,) = unilstm.inspect(path)
+    assert found.problem is None, found.problem
+    return found.spec
+
+
+def test_keras_2_names_and_its_hard_sigmoid(tmp_path: Path) -> None:
+    """hard_sigmoid had a slope of 0.2 up to Keras 2, and has one of 1/6 since Keras 3."""
+    config = model(lstm("rnn_1", recurrent_activation="hard_sigmoid"))
+    two = legacy(tmp_path / "two.h5", config, tf_names("rnn_1", KERNELS))
+    three = legacy(tmp_path / "three.h5", config, tf_names("rnn_1", KERNELS), "3.1.0")
+    assert only(two).gate_activation.alpha == 0.2
+    assert only(three).gate_activation.alpha == 1 / 6
+    np.testing.assert_array_equal(unilstm.load(two)["weight_ih_l0"], KERNELS["kernel"].T)
+
+
+def test_names_without_a_cell_are_read_as_well(tmp_path: Path) -> None:
+    weights = {f"lstm_1/lstm_1/{name}:0": a for name, a in KERNELS.items()}
+    assert only(legacy(tmp_path / "m.h5", model(lstm("lstm_1"), kind="Sequential"), weights)).hidden_size == 4
+
+
+@pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave"])
+def test_a_bidirectional_layer_has_its_merge_mode(tmp_path: Path, mode: str) -> None:
+    config = model(both("both", lstm("a"), merge_mode=mode))
+    spec = only(legacy(tmp_path / "m.h5", config, tf_names("both", TWO)))
+    assert (spec.direction, spec.merge) == ("bidirectional", {"ave": "average"}.get(mode, mode))
+
+
+def test_go_backwards_bias_and_time_major_come_from_the_configuration(tmp_path: Path) -> None:
+    config = model(lstm("rnn_1", go_backwards=True, use_bias=False, time_major=True, activation="relu"))
+    weights = {name: a for name, a in KERNELS.items() if name != "bias"}
+    spec = only(legacy(tmp_path / "m.h5", config, tf_names("rnn_1", weights)))
+    assert (spec.direction, spec.bias, spec.batch_first, spec.cell_activation.name) == (
+        "reverse",
+        "none",
+        False,
+        "relu",
+    )
+
+
+def test_a_layer_inside_a_model_inside_a_model_is_found(tmp_path: Path) -> None:
+    config = model(model(model(lstm("deep", activation="relu"), name="b"), name="a"))
+    weights = {f"a/b/deep/lstm_cell/{name}": a for name, a in KERNELS.items()}
+    assert only(legacy(tmp_path / "m.h5", config, weights)).cell_activation.name == "relu"
+
+
+def test_dropout_is_said_not_to_be_translated(tmp_path: Path) -> None:
+    path = legacy(tmp_path / "m.h5", model(lstm("rnn_1", recurrent_dropout=0.2)), tf_names("rnn_1", KERNELS))
+    assert "recurrent_dropout=0.2 act in training only" in str(unilstm.inspect(path)[0].uncertain)
+
+
+PROBLEMS = {
+    "swapped directions": (both("rnn", lstm("a", go_backwards=True)), "its directions are swapped"),
+    "unlike directions": (both("rnn", lstm("a"), backward_layer=lstm("b", activation="relu")), "two directions differ"),
+    "an own activation": (both("rnn", lstm("a", activation={"class_name": "function"})), "is none of those"),
+}
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_what_cannot_be_read_is_named(tmp_path: Path, case: str) -> None:
+    layer, message = PROBLEMS[case]
+    path = legacy(tmp_path / "m.h5", model(layer), tf_names("rnn", TWO))
+    with pytest.raises(CheckpointError, match=message):
+        unilstm.load(path)
+    assert message in str(unilstm.inspect(path)[0].problem)
+
+
+def keras_3(path: Path, config: Any, weights: dict[str, Any]) -> Path:
+    """A .keras file. weights: by place; a place without arrays is a group with a name."""
+    with h5py.File(path.with_suffix(".weights.h5"), "w") as file:
+        for place, value in weights.items():
+            if isinstance(value, str):
+                file.create_group(place).attrs["name"] = value
+            else:
+                file[place] = value
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(path.with_suffix(".weights.h5"), "model.weights.h5")
+    return path
+
+
+def variables(place: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {f"{place}/cell/vars/{n}": a for n, a in enumerate(arrays.values())}
+
+
+def test_without_names_layers_are_counted_as_keras_counts_them(tmp_path: Path) -> None:
+    """Early Keras 3 wrote no names into the file: the second LSTM is lstm_1, whatever it is called."""
+    other = {name: a + 1 for name, a in KERNELS.items()}
+    weights = {**variables("layers/lstm", KERNELS), **variables("layers/lstm_1", other)}
+    path = keras_3(tmp_path / "m.keras", model(lstm("lstm_1"), lstm("lstm", activation="relu")), weights)
+    assert unilstm.load(path, prefix="lstm").spec.cell_activation.name == "relu"
+    np.testing.assert_array_equal(unilstm.load(path, prefix="lstm")["weight_ih_l0"], other["kernel"].T)
+
+
+def test_a_cell_in_an_rnn_is_found(tmp_path: Path) -> None:
+    config = {
+        "name": "rnn",
+        "cell": {**lstm("cell", activation="relu"), "class_name": "LSTMCell"},
+        "go_backwards": True,
+    }
+    path = keras_3(
+        tmp_path / "m.keras", model({"class_name": "RNN", "config": config}), variables("layers/rnn", KERNELS)
+    )
+    assert (only(path).cell_activation.name, only(path).direction) == ("relu", "reverse")
+
+
+# Hostile files.
+
+
+def cyclic(file: Any) -> None:
+    file["a/b/c"] = file["/"]
+
+
+def soft(file: Any) -> None:
+    file["a"] = h5py.SoftLink("/a")
+
+
+def external_link(file: Any) -> None:
+    file["a"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def deep(file: Any) -> None:
+    file["/".join("a" * 100)] = 1.0
+
+
+HOSTILE = {"cyclic": cyclic, "soft link": soft, "external link": external_link, "deep": deep}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_link_that_is_not_plain_is_refused(tmp_path: Path, case: str) -> None:
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        HOSTILE[case](file)
+    with pytest.raises(CheckpointError, match="links back into itself or too deep|links to somewhere else"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+def test_data_in_another_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\0" * 4096)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name, a in KERNELS.items():
+            where = [(str(tmp_path / "secret"), 0, a.nbytes)]
+            file.create_dataset(f"rnn/{name}", a.shape, a.dtype, external=where)
+    with pytest.raises(CheckpointError, match="has its data in another file"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+def test_a_virtual_array_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name, a in KERNELS.items():
+            virtual = h5py.VirtualLayout(a.shape, a.dtype)
+            virtual[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), name, a.shape)
+            file.create_virtual_dataset(f"rnn/{name}", virtual)
+    with pytest.raises(CheckpointError, match="has its data in another file"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+def test_data_that_grows_when_it_is_unpacked_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name, shape in (("kernel", (3, 4 << 14)), ("recurrent_kernel", (1 << 14, 4 << 14))):
+            file.create_dataset(f"rnn/{name}", shape, "f4", chunks=True, compression="gzip")
+    with pytest.raises(CheckpointError, match=r"claims \d+ bytes of float32, holds 0"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+def test_an_object_reference_is_not_followed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["rnn/kernel"] = KERNELS["kernel"]
+        file["rnn/recurrent_kernel"] = KERNELS["recurrent_kernel"]
+        file.create_dataset("rnn/bias", (16,), h5py.ref_dtype)[0] = file["rnn"].ref
+    with pytest.raises(CheckpointError, match=r"claims 128 bytes of object"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("keep", [4, 100, 3000, -1, -3000])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, keep: int) -> None:
+    path = tmp_path / name
+    path.write_bytes((GOLDEN / "keras" / name).read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"model.*: "):
+        unilstm.load(path, prefix="first")
+
+
+def test_a_keras_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    data = bytearray((GOLDEN / "keras/model.keras").read_bytes())
+    data[20_000] ^= 1
+    (tmp_path / "m.keras").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"its part 'model\.weights\.h5' is damaged"):
+        unilstm.load(tmp_path / "m.keras", prefix="first")
+
+
+@pytest.mark.parametrize("config", ["{", "[" * 100_000, "[]", "5", '{"config": {"layers": 5}}', '{"config": 5}'])
+def test_a_damaged_configuration_is_no_crash(tmp_path: Path, config: str) -> None:
+    path = legacy(tmp_path / "m.h5", {}, tf_names("rnn_1", KERNELS))
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = config
+    try:
+        assert "no configuration" in str(unilstm.inspect(path)[0].uncertain)
+    except CheckpointError as problem:
+        assert "is not JSON" in str(problem)  # noqa: PT017

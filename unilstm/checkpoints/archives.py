@@ -1,0 +1,70 @@
+"""zip files, which .pt, .npz and .keras files are: looked over before any part of them is believed."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .contents import AGAIN, check_count
+
+_CHUNK = 1 << 20
+_HEADER = 30  # bytes of a part's own header, before its name and its extra field
+
+
+def parts(path: Path, *, compressed: bool = False) -> list[zipfile.ZipInfo]:
+    """The parts of a zip file, once it is known to be whole, and not to unpack to more than it is.
+
+    compressed: may parts be deflated? NumPy's may; torch and Keras never compress, so there it is a sign of a bomb.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
+        raise CheckpointError(f"{path}: is not a whole zip file ({problem}). {AGAIN}") from problem
+    check_count(path, len(found))
+    names = [part.filename for part in found]
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{path}: has two parts of one name. {AGAIN}")
+    allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)
+    packed = next((part for part in found if part.compress_type not in allowed), None)
+    if packed is not None:
+        raise CheckpointError(
+            f"{path}: its part {packed.filename!r} is compressed, as its writer never does. Unpack the file and pack "
+            "it without compression, if you trust it."
+        )
+    stored = [part for part in found if part.compress_type == zipfile.ZIP_STORED]
+    claimed, size = sum(part.file_size for part in stored), path.stat().st_size
+    if claimed > size:
+        raise CheckpointError(f"{path}: claims {claimed} bytes of data in a file of {size}. {AGAIN}")
+    return found
+
+
+def check_sums(path: Path, found: list[zipfile.ZipInfo]) -> None:
+    """Refuse a zip file whose data is not what its checksums say. It is read once through, a piece at a time.
+
+    torch can be told to leave checksums out (torch.serialization.set_crc32_options); then all of them are 0.
+    """
+    if not any(part.CRC for part in found):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for part in found:
+            try:
+                with archive.open(part) as file:
+                    while file.read(_CHUNK):  # zipfile compares the checksum at the end of a part
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
+                raise CheckpointError(f"{path}: its part {part.filename!r} is damaged ({problem}). {AGAIN}") from None
+
+
+def offset(path: Path, part: zipfile.ZipInfo) -> int:
+    """Where in the file the data of a part that is not compressed starts."""
+    with path.open("rb") as file:
+        file.seek(part.header_offset)
+        header = file.read(_HEADER)
+    if header[:4] != b"PK\x03\x04":
+        raise CheckpointError(f"{path}: its part {part.filename!r} is not where it should be. {AGAIN}")
+    return (
+        part.header_offset + _HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    )

@@ -1,0 +1,90 @@
+"""HDF5, walked link by link: no file is followed out of, no link twice, no object reference looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..parameters import Array
+from .contents import AGAIN, Entry, check_count
+from .formats import library
+
+Open = Callable[[], contextlib.AbstractContextManager[Any]]  # an open h5py.File
+_DEPTH = 64
+_RATIO = 4  # times that chunked data may grow when it is unpacked; trained weights hardly shrink
+_LONGEST_TEXT = 64 << 20  # bytes; the configuration of a model with a thousand layers has one MB
+
+
+def opener(path: Path) -> Open:
+    """How to open an .h5 file by itself."""
+    h5py = library("h5py", "keras", "HDF5")
+
+    @contextlib.contextmanager
+    def open_() -> Iterator[Any]:
+        with h5py.File(path, "r") as file:
+            yield file
+
+    return open_
+
+
+def datasets(path: Path, file: Any) -> dict[str, Any]:
+    """Every array of a file, by its place. Raises CheckpointError for links that are not plain ones."""
+    h5py = library("h5py", "keras", "HDF5")
+    found: dict[str, Any] = {}
+    met: set[Any] = set()
+
+    def walk(group: Any, place: str, depth: int) -> None:
+        address = h5py.h5o.get_info(group.id).addr
+        if address in met or depth > _DEPTH:
+            raise CheckpointError(f"{path}: {place or '/'!r} links back into itself or too deep. {AGAIN}")
+        met.add(address)
+        check_count(path, len(group) + len(met))
+        for name in group:
+            where = f"{place}/{name}" if place else name
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise CheckpointError(f"{path}: {where!r} links to somewhere else, which Keras never writes. {AGAIN}")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                walk(item, where, depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                found[where] = item
+        check_count(path, len(found))
+
+    walk(file, "", 0)
+    return found
+
+
+def entry(path: Path, open_: Open, place: str, dataset: Any) -> Entry:
+    """One array of a file, not read yet."""
+    return Entry(tuple(dataset.shape or ()), dataset.dtype.name, lambda: _array(path, open_, place))
+
+
+def text(path: Path, attributes: Any, name: str) -> str | None:
+    """An attribute that is text; None where there is none of this name."""
+    if name not in attributes:
+        return None
+    if attributes.get_id(name).get_storage_size() > _LONGEST_TEXT:
+        raise CheckpointError(f"{path}: its attribute {name!r} is longer than {_LONGEST_TEXT:,} bytes. {AGAIN}")
+    library_ = library("h5py", "keras", "HDF5")
+    if library_.check_string_dtype(attributes.get_id(name).dtype) is None:
+        return None
+    value = attributes[name]
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _array(path: Path, open_: Open, place: str) -> Array:
+    with open_() as file:
+        dataset = file[place]
+        size, held = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+        if dataset.external or dataset.is_virtual:
+            raise CheckpointError(f"{path}: {place!r} has its data in another file, which Keras never does. {AGAIN}")
+        if dataset.dtype.kind not in "fiub" or size > (held if dataset.chunks is None else _RATIO * held):
+            raise CheckpointError(f"{path}: {place!r} claims {size} bytes of {dataset.dtype}, holds {held}. {AGAIN}")
+        return np.asarray(dataset[()])

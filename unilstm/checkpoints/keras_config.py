@@ -1,0 +1,151 @@
+"""A Keras model's configuration: its LSTMs, in the terms of the layout "keras"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_CELLS = ("LSTMCell",)
+_LSTMS = ("LSTM", "CuDNNLSTM")
+_MODELS = ("Sequential", "Functional", "Model")
+_DEPTH = 32
+_ACTIVATIONS = {
+    "activation": ("cell_activation", "output_activation"),
+    "recurrent_activation": ("gate_activation",),
+}
+_SAID = ("return_sequences", "return_state", "stateful")  # of a call, not of the LSTM: told, not translated
+_TRAINING = ("dropout", "recurrent_dropout")
+
+
+@dataclass(frozen=True)
+class KerasLSTM:
+    """An LSTM of a configuration. place: the names of the layers it lies in, and its own. kind: the class.
+
+    config, fields, problem: see contents.Place. said: what else its configuration says. lost: what is not translated.
+    """
+
+    place: tuple[str, ...]
+    kind: str
+    config: dict[str, Any]
+    fields: dict[str, Any] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    lost: str | None = None
+    problem: str | None = None
+
+
+def lstms(model: Any, version: str | None) -> list[KerasLSTM]:
+    """Every LSTM in a model's configuration. version: Keras's, because hard_sigmoid is not one function."""
+    return [found for place, layer in _layers(model, (), 0) for found in _lstms(place, layer, version)]
+
+
+def names(model: Any) -> dict[str, str]:
+    """Where Keras 3 keeps a layer's weights in a file ("layers/lstm_1") → the layer's name."""
+    return dict(_stored(model, "", 0))
+
+
+def _layers(model: Any, place: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every layer that is no model, with the names on the way to it."""
+    for layer in _children(model) if depth < _DEPTH else ():
+        own = _config(layer)
+        here = (*place, str(own.get("name", layer.get("name", ""))))
+        if layer.get("class_name") in _MODELS:
+            yield from _layers(layer, here, depth + 1)
+        elif layer.get("class_name") == "TimeDistributed" and isinstance(own.get("layer"), Mapping):
+            inner = own["layer"]
+            if inner.get("class_name") in _MODELS:
+                yield from _layers(inner, (*here, str(_config(inner).get("name", ""))), depth + 1)
+        else:
+            yield here, layer
+
+
+def _stored(model: Any, before: str, depth: int) -> Iterator[tuple[str, str]]:
+    count: dict[str, int] = {}
+    for layer in _children(model) if depth < _DEPTH else ():
+        key = _snake(str(layer.get("class_name", "")))
+        key = "functional" if key == "model" else key
+        count[key] = count.get(key, -1) + 1
+        where = f"{before}layers/{key}" + (f"_{count[key]}" if count[key] else "")
+        yield where, str(_config(layer).get("name", layer.get("name", "")))
+        yield from _stored(layer, f"{where}/", depth + 1)
+
+
+def _children(model: Any) -> list[Mapping[str, Any]]:
+    config = model.get("config") if isinstance(model, Mapping) else None
+    found = config.get("layers") if isinstance(config, Mapping) else config  # Keras 1's Sequential: a bare list
+    return [layer for layer in found if isinstance(layer, Mapping)] if isinstance(found, list) else []
+
+
+def _config(layer: Any) -> Mapping[str, Any]:
+    config = layer.get("config") if isinstance(layer, Mapping) else None
+    return config if isinstance(config, Mapping) else {}
+
+
+def _snake(name: str) -> str:
+    name = re.sub(r"\W+", "", name[:200])
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _lstms(place: tuple[str, ...], layer: Mapping[str, Any], version: str | None) -> Iterator[KerasLSTM]:
+    kind, config = layer.get("class_name"), _config(layer)
+    if kind in _LSTMS:
+        yield _one(place, kind, config, config, version)
+    elif kind == "Bidirectional" and _kind(config.get("layer")) in (*_LSTMS, "RNN"):
+        yield _two(place, config, version)
+    elif kind == "RNN":
+        cells = config.get("cell")
+        if _kind(cells) in _CELLS:
+            yield _one(place, "LSTM", config, _config(cells), version)
+        elif _kind(cells) == "StackedRNNCells":
+            inner = (*place, str(_config(cells).get("name", "stacked_rnn_cells")))
+            for cell in _config(cells).get("cells", ()):
+                if _kind(cell) in _CELLS:
+                    yield _one((*inner, str(_config(cell).get("name"))), "LSTM", config, _config(cell), version)
+
+
+def _kind(layer: Any) -> Any:
+    return layer.get("class_name") if isinstance(layer, Mapping) else None
+
+
+def _one(
+    place: tuple[str, ...], kind: str, layer: Mapping[str, Any], cell: Mapping[str, Any], version: str | None
+) -> KerasLSTM:
+    """layer: what iterates. cell: what has the weights; the same of an LSTM, another of RNN(LSTMCell)."""
+    config = {key: cell[key] for key in ("units", "activation", "recurrent_activation", "use_bias") if key in cell}
+    if layer.get("go_backwards"):
+        config["go_backwards"] = True
+    if layer.get("time_major"):
+        config["batch_first"] = False
+    said = {key: layer[key] for key in _SAID if key in layer}
+    dropped = [f"{key}={cell[key]!r}" for key in _TRAINING if cell.get(key)]
+    lost = f"{' and '.join(dropped)} act in training only and are not translated" if dropped else None
+    if kind == "CuDNNLSTM":  # it has no choice of activations, and its configuration does not name them
+        config = {key: value for key, value in config.items() if "activation" not in key}
+    return KerasLSTM(place, kind, config, _hard_sigmoids(config, version), said, lost)
+
+
+def _hard_sigmoids(config: dict[str, Any], version: str | None) -> dict[str, Any]:
+    """The fields whose hard_sigmoid is Keras 1's and 2's, of slope 0.2; taken out of the config, which is Keras 3's."""
+    old = [key for key in _ACTIVATIONS if config.get(key) == "hard_sigmoid"] if (version or "3")[0] in "12" else []
+    for key in old:
+        del config[key]
+    return {field_: ("hard_sigmoid", 0.2, 0.5) for key in old for field_ in _ACTIVATIONS[key]}
+
+
+def _two(place: tuple[str, ...], config: Mapping[str, Any], version: str | None) -> KerasLSTM:
+    ahead = next(_lstms(place, config["layer"], version))
+    back = next(_lstms(place, config["backward_layer"], version), None) if config.get("backward_layer") else None
+    problem = None
+    if ahead.config.pop("go_backwards", False):
+        problem = "its forward layer has go_backwards=True, so its directions are swapped; build it the usual way round"
+    elif back is not None:
+        theirs = {key: value for key, value in back.config.items() if key != "go_backwards"}
+        if (theirs, back.fields, back.kind) != (ahead.config, ahead.fields, ahead.kind):
+            problem = "its two directions differ in their arguments; unilstm's are the same in both"
+    mode = config.get("merge_mode", "concat")
+    if mode is not None:
+        ahead.config["merge_mode"] = mode
+    said = {**ahead.said, "merge_mode": mode}
+    return KerasLSTM(place, ahead.kind, ahead.config, ahead.fields, said, ahead.lost, problem)

@@ -1,0 +1,139 @@
+"""Keras models: .keras, .weights.h5, and the older .h5 and .hdf5. Neither Keras nor TensorFlow is needed.
+
+A .keras file is a zip of config.json and model.weights.h5. An older .h5 has the configuration as an attribute, and the
+weights by their names. A weights file alone has no configuration: then activations and the like are Keras's defaults
+unless the caller says otherwise, and that is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import layouts
+from ..errors import CheckpointError
+from . import hdf5, keras_config
+from .archives import check_sums, parts
+from .contents import AGAIN, Contents, Entry, Place
+from .formats import library
+from .hdf5 import Open
+from .keras_config import KerasLSTM
+
+DEFAULT_LAYOUT = "keras"
+_WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
+_LARGEST_CONFIG = 64 << 20
+_VARIABLES = ("kernel", "recurrent_kernel", "bias")  # of a cell, which Keras 3 stores as 0, 1 and 2
+_ASSUMED = (
+    "the file has no configuration of it: activations, go_backwards and merge_mode are taken as Keras's defaults; "
+    "config= (--config) settles them"
+)
+
+
+def read(path: Path) -> Contents:
+    """Open a file; arrays are named as Keras names its variables, such as "rnn_1/lstm_cell/kernel"."""
+    zipped = zipfile.is_zipfile(path)
+    open_ = _zipped(path) if zipped else hdf5.opener(path)
+    with open_() as file:
+        version = hdf5.text(path, file.attrs, "keras_version")
+        model = _json(path, hdf5.text(path, file.attrs, "model_config"))
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                model = _json(path, archive.read(_CONFIG).decode("utf-8"))
+                version = (_json(path, archive.read(_METADATA).decode("utf-8")) or {}).get("keras_version")
+        root = file.get("model_weights", file)
+        if version is None and root is not file:
+            version = hdf5.text(path, root.attrs, "keras_version")
+        entries = {}
+        known = keras_config.names(model)
+        for place, dataset in hdf5.datasets(path, file).items():
+            name = _name(path, file, place, known)
+            entries[place if name in entries else name] = hdf5.entry(path, open_, place, dataset)
+    return Contents(path, entries, told=tuple(_told(entries, model, version)))
+
+
+def _zipped(path: Path) -> Open:
+    """How to open the weights inside a .keras file, which are not compressed, in their place."""
+    h5py = library("h5py", "keras", ".keras")
+    found = {part.filename: part for part in parts(path)}
+    for name in (_CONFIG, _METADATA, _WEIGHTS):
+        if name not in found:
+            raise CheckpointError(f"{path}: has no part {name!r}, as every Keras file has. {AGAIN}")
+    if found[_CONFIG].file_size > _LARGEST_CONFIG:
+        raise CheckpointError(f"{path}: its configuration is longer than {_LARGEST_CONFIG:,} bytes. {AGAIN}")
+    check_sums(path, list(found.values()))
+
+    @contextlib.contextmanager
+    def open_() -> Iterator[Any]:
+        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as inner, h5py.File(inner, "r") as file:
+            yield file
+
+    return open_
+
+
+def _json(path: Path, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise CheckpointError(f"{path}: its configuration is not JSON ({problem}). {AGAIN}") from None
+
+
+def _name(path: Path, file: Any, place: str, known: Mapping[str, str]) -> str:
+    """A variable's name from its place in the file: "layers/lstm/cell/vars/0" is "rnn_1/lstm_cell/kernel"."""
+    parts_ = place.split("/")
+    if "vars" not in parts_:  # the older files have the names themselves, below one group a layer
+        short = parts_[1:] if parts_[0] == "model_weights" else parts_
+        return re.sub(":0$", "", "/".join(short[1:] if short[:1] == short[1:2] else short))
+    named, where = [], ""
+    for part in parts_[:-2]:
+        where = f"{where}/{part}" if where else part
+        if part in ("layers", "cells"):
+            continue
+        variables = f"{where}/vars"
+        own = hdf5.text(path, file[variables].attrs, "name") if variables in file else None
+        named.append((own or known.get(where) or part).replace("/", "_"))
+    cell = len(file["/".join(parts_[:-1])]) in (2, 3) and bool(named) and "cell" in named[-1]
+    index = parts_[-1]
+    return "/".join([*named, _VARIABLES[int(index)] if cell and index in ("0", "1", "2") else index])
+
+
+def _told(entries: Mapping[str, Entry], model: Any, version: str | None) -> list[Place]:
+    """The LSTMs by names and shapes, each with what the configuration says of the layer of that name; in its order."""
+    described = keras_config.lstms(model, version)
+    places = []
+    for found in layouts.find({name: entry.shape for name, entry in entries.items()}):
+        if found.layout.startswith("keras"):
+            own = _described(described, tuple(found.prefix.strip("/").split("/")))
+            order = described.index(own) if own else len(described)
+            places.append((order, _place(found, own)))
+    return [place for _, place in sorted(places, key=lambda pair: pair[0])]
+
+
+def _place(found: layouts.Found, own: KerasLSTM | None) -> Place:
+    if own is None:
+        return Place(found.layout, found.prefix, found.names, assumed=_ASSUMED)
+    return Place(
+        found.layout,
+        found.prefix,
+        found.names,
+        own.config,
+        own.fields,
+        assumed=own.lost,
+        problem=f"its LSTM under {found.prefix!r} cannot be read: {own.problem}" if own.problem else None,
+        said=own.said,
+    )
+
+
+def _described(lstms: list[KerasLSTM], place: tuple[str, ...]) -> KerasLSTM | None:
+    """The layer whose place ends alike, by as many names as can be."""
+    for count in range(len(place), 0, -1):
+        alike = [lstm for lstm in lstms if lstm.place[-count:] == place[-count:]]
+        if len(alike) == 1:
+            return alike[0]
+    return None
