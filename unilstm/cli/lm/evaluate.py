@@ -57,9 +57,7 @@ def vocabulary_of(path: Path, file: files.ModelFile) -> texts.Vocabulary:
     if not isinstance(spec, LanguageModelSpec):
         raise CheckpointError(f"{path}: holds a {spec.kind}, not a language model.")
     if spec.vocabulary is None or any(len(token) != 1 for token in spec.vocabulary):
-        raise CheckpointError(
-            f"{path}: has no vocabulary of characters. Give a checkpoint of unilstm lm train."
-        )
+        raise CheckpointError(f"{path}: has no vocabulary of characters. Give a checkpoint of unilstm lm train.")
     return texts.Vocabulary(spec.vocabulary)
 
 
