@@ -40,9 +40,6 @@ class JaxModelOps(JaxOps):
     log_softmax = staticmethod(jax.nn.log_softmax)
     total = staticmethod(jnp.sum)
 
-    def row_mean(self, x: Array) -> Array:
-        return x.mean(axis=-1)
-
     detach = staticmethod(jax.lax.stop_gradient)
 
 

@@ -34,9 +34,6 @@ class NumpyModelOps(NumpyOps):
 
     total = staticmethod(np.sum)
 
-    def row_mean(self, x: Array) -> Array:
-        return x.mean(axis=-1)
-
     def detach(self, x: Array) -> Array:
         return x
 

@@ -42,9 +42,6 @@ class PaddleModelOps(PaddleOps):
 
     total = staticmethod(paddle.sum)
 
-    def row_mean(self, x: Tensor) -> Tensor:
-        return x.mean(axis=-1)
-
     def detach(self, x: Tensor) -> Tensor:
         return x.detach()
 

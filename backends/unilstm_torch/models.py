@@ -42,9 +42,6 @@ class TorchModelOps(TorchOps):
 
     total = staticmethod(torch.sum)
 
-    def row_mean(self, x: Tensor) -> Tensor:
-        return x.mean(-1)
-
     def detach(self, x: Tensor) -> Tensor:
         return x.detach()
 
@@ -72,7 +69,7 @@ class _Model(torch.nn.Module, ModelMethods):
         return repr(self.spec)
 
     def ops(self) -> TorchModelOps:
-        return TorchModelOps(self.lstm.weight_ih_l0.device)
+        return TorchModelOps(next(self.parameters()).device)
 
     def own_tensors(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.named_parameters() if not name.startswith("lstm.")}

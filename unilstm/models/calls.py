@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..layer_masks import names as lstm_mask_names
 from ..masks import Drawn, Given, Masks
 from ..ops import Tensor
-from ..run import mask_names as lstm_mask_names
 from .ops import ModelOps
 from .spec import ModelSpec
 

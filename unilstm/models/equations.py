@@ -69,7 +69,7 @@ def cross_entropy(
     log_p = ops.log_softmax(logits)
     each = -ops.pick(log_p, targets)
     if smoothing:
-        each = each * (1.0 - smoothing) - ops.row_mean(log_p) * smoothing
+        each = each * (1.0 - smoothing) - ops.sum(log_p)[..., 0] * (smoothing / log_p.shape[-1])
     if padding is None:
         count = 1
         for size in each.shape:

@@ -26,8 +26,5 @@ class ModelOps(Ops, Protocol):
     def total(self, x: Tensor) -> Tensor:
         """The sum of everything, a scalar."""
 
-    def row_mean(self, x: Tensor) -> Tensor:
-        """The mean over the last axis: [..., V] → [...]."""
-
     def detach(self, x: Tensor) -> Tensor:
         """The same values, through which no gradient flows."""

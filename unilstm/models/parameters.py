@@ -107,7 +107,9 @@ def _lmp(spec: ModelSpec, init: LmpInit, seed: int, name: str, shape: tuple[int,
     if not name.startswith(LSTM):
         return values
     p = lstm_parameters.parameters(spec.lstm)[name.removeprefix(LSTM)]
-    if p.role in ("bias_hh", "h_0", "c_0"):
+    if p.role.startswith("gamma"):
+        return np.ones(shape)
+    if p.role in ("bias_hh", "beta_c", "h_0", "c_0"):
         return np.zeros(shape)
     if p.role in ("bias_ih", "bias"):
         _gate_biases(p, init, seed, values)
@@ -115,8 +117,8 @@ def _lmp(spec: ModelSpec, init: LmpInit, seed: int, name: str, shape: tuple[int,
 
 
 def _gate_biases(p: Parameter, init: LmpInit, seed: int, values: Array) -> None:
-    rows = values.shape[0] // len(p.gates)
-    for at, gate in enumerate(p.gates):
+    for gate, rows in p.rows():
         bounds = {"i": (init.init_ib, 0.0), "o": (init.init_ob, 0.0), "f": (0.0, init.init_fb)}.get(gate)
         if bounds is not None:
-            values[at * rows : (at + 1) * rows] = _uniform(seed, f"{p.name}/{gate}", (rows,), *bounds)
+            drawn = _uniform(seed, p.name, values.shape, *bounds)  # the same numbers, spread differently
+            values[rows] = drawn[rows]
