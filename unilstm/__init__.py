@@ -17,6 +17,7 @@ from .errors import (
     SpecError,
     UnilstmError,
     UnknownBackend,
+    UnsupportedByBackend,
     UnsupportedByLayout,
 )
 from .presets import preset
@@ -26,6 +27,7 @@ from .weights import Weights
 if TYPE_CHECKING:
     from . import checkpoints as checkpoints
     from . import layouts as layouts
+    from . import models as models
     from .checkpoints import inspect, load, save
     from .factory import LSTM, port
     from .plugins import backends
@@ -45,6 +47,7 @@ __all__ = [
     "SpecError",
     "UnilstmError",
     "UnknownBackend",
+    "UnsupportedByBackend",
     "UnsupportedByLayout",
     "Weights",
     "backends",
@@ -57,7 +60,7 @@ __all__ = [
 
 # Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
-_LATER |= {"LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
+_LATER |= {"models": "", "LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,10 @@ class BackendUnavailable(UnilstmError, ImportError):
     """The backend is registered, but its framework cannot be used here."""
 
 
+class UnsupportedByBackend(UnilstmError, NotImplementedError):
+    """A backend has no models, or cannot train them."""
+
+
 class PathError(UnilstmError, ValueError):
     """The path that was asked for cannot serve this spec or this call."""
 

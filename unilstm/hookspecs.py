@@ -60,6 +60,9 @@ class Backend(Protocol):
     def scope(self, dtype: str) -> Any:
         """A context in which the dtype works; most backends need none and return contextlib.nullcontext()."""
 
+    # A backend may also offer models and their training; unilstm.models says clearly that one does not:
+    # model(weights: ModelWeights, *, device, path), a native model with the methods of unilstm.models.methods;
+    # trainer(model, optimizer: Optimizer, loss), a unilstm.models.Trainer.
     # A backend may also offer inference(), a context without gradients, and compiled(function), the function as users
     # of the framework run it (jax.jit): the conformance suite then calls layers so. Neither is required.
 

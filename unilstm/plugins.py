@@ -92,7 +92,7 @@ def backends() -> list[BackendInfo]:
 
 def _info(name: str) -> BackendInfo:
     backend = find(name)
-    version = _version(backend.distribution)
+    version = version_of(backend)
     try:
         get(name)
     except BackendUnavailable as problem:
@@ -100,6 +100,11 @@ def _info(name: str) -> BackendInfo:
     return BackendInfo(
         name, backend.distribution, version, True, None, tuple(backend.devices()), tuple(backend.paths())
     )
+
+
+def version_of(backend: Backend) -> str | None:
+    """The version of a backend's framework, or None where it is not installed."""
+    return _version(backend.distribution)
 
 
 def _version(distribution: str) -> str | None:

@@ -32,7 +32,7 @@ class Weights(Mapping[str, Array]):
             if name not in wanted:
                 raise LayoutError(f"{name!r} is not a parameter of {spec!r}. It has: {', '.join(wanted)}.")
         self.spec = spec
-        self._arrays = {name: _checked(name, arrays[name], p.shape) for name, p in wanted.items()}
+        self._arrays = {name: checked(name, arrays[name], p.shape) for name, p in wanted.items()}
         dtypes = {name: a.dtype.name for name, a in self._arrays.items()}
         if len(set(dtypes.values())) > 1:
             raise LayoutError(f"the arrays mix dtypes: {dtypes}. Convert them to one.")
@@ -105,7 +105,7 @@ def check_dtype(dtype: Any) -> str:
     return str(dtype)
 
 
-def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+def checked(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     array = np.array(value, order="C")  # a copy: the caller's array stays the caller's
     if array.dtype.name not in DTYPES:
         raise LayoutError(f"{name!r} has dtype {array.dtype}. Convert it to one of: {', '.join(DTYPES)}.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unilstm.hookspecs import hookimpl
 from unilstm.weights import Weights
+
+if TYPE_CHECKING:
+    from unilstm.models.weights import ModelWeights
 
 
 class NumpyBackend:
@@ -23,6 +26,11 @@ class NumpyBackend:
         from .layer import LSTM
 
         return LSTM(weights, device=device, path=path)
+
+    def model(self, weights: ModelWeights, *, device: Any, path: str) -> Any:
+        from .models import model
+
+        return model(weights, device=device, path=path)
 
     def draw_seed(self) -> int:
         # The legacy generator, because np.random.seed is what makes a NumPy script reproducible.

@@ -40,7 +40,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
             for d in range(self.spec.num_directions):
                 cell = layer.add_sublayer(_cell_name(self.spec, d), paddle.nn.Layer())
                 for p in layer_parameters(self.spec, k, d):
-                    parameter = _create(cell, weights[p.name].T if _transposed(p) else weights[p.name])
+                    parameter = create(cell, weights[p.name].T if _transposed(p) else weights[p.name])
                     cell.add_parameter(_role(p), parameter)
                     self.add_parameter(_alias(p), parameter)
         if device is not None:
@@ -127,6 +127,6 @@ def _alias(p: Parameter) -> str:
     return p.name.replace("weight_hr", "weight_ho")
 
 
-def _create(cell: Any, array: Any) -> Any:
+def create(cell: Any, array: Any) -> Any:
     initial = paddle.nn.initializer.Assign(np.ascontiguousarray(array))
     return cell.create_parameter(list(array.shape), dtype=str(array.dtype), default_initializer=initial)

@@ -110,11 +110,16 @@ class PaddleOps:
         if isinstance(key, int):
             low, high = split_key(key)
             return self.words.constant(low), self.words.constant(high)
-        words = key if self.is_tensor(key) else paddle.to_tensor(key)
+        words = key if self.is_tensor(key) else _words(key)
         if list(words.shape) != [2] or words.is_floating_point():
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         words = words.astype("int64") & self.words.constant(0xFFFFFFFF)
         return words[0], words[1]
+
+
+def _words(key: Any) -> Tensor:
+    array = np.asarray(key)
+    return paddle.to_tensor(array.astype(np.int64) if array.dtype.kind == "u" else array)  # Paddle has no uint32
 
 
 def dtype_name(dtype: Any) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unilstm.hookspecs import hookimpl
 from unilstm.weights import Weights
+
+if TYPE_CHECKING:
+    from unilstm.models.training import Loss, Optimizer
+    from unilstm.models.weights import ModelWeights
 
 
 class TorchBackend:
@@ -21,6 +25,16 @@ class TorchBackend:
         from .layer import LSTM
 
         return LSTM(weights, device=device, path=path)
+
+    def model(self, weights: ModelWeights, *, device: Any, path: str) -> Any:
+        from .models import model
+
+        return model(weights, device=device, path=path)
+
+    def trainer(self, model: Any, optimizer: Optimizer, loss: Loss) -> Any:
+        from .training import Trainer
+
+        return Trainer(model, optimizer, loss)
 
     def draw_seed(self) -> int:
         import torch

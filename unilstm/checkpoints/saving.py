@@ -45,7 +45,7 @@ def save(
         arrays = {prefix + name: array for name, array in weights.items()}
     else:
         arrays = weights.to_layout(layout, prefix=prefix, allow=allow)
-    with _replacing(target) as temporary:
+    with replacing(target) as temporary:
         chosen.write(temporary, arrays, describe(weights, layout, prefix))
 
 
@@ -58,7 +58,7 @@ def _refuse_losses(allow: str | tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside the target, which becomes the target if the block succeeds and disappears if it fails."""
     target = Path(os.path.realpath(target))  # through a symbolic link: the file it points to, not the link
     if target.is_dir():

@@ -14,6 +14,7 @@ from .conformance import conformance
 from .convert import convert
 from .demo import demo
 from .inspect import inspect
+from .lm import app as lm
 from .output import BAD, err
 
 EPILOG = (
@@ -56,4 +57,5 @@ app = typer.Typer(
 )
 for command in (demo, conformance, backends, convert, inspect):
     app.command(epilog=EPILOG)(command)
+app.add_typer(lm, name="lm")
 app.callback()(root)
