@@ -13,7 +13,7 @@ import unilstm
 from unilstm import layer_masks
 from unilstm.parameters import layer_parameters
 from unilstm.presets import PRESETS
-from variant_pages import PAGES, ROOT, ROWS, STEPS, shape, spec_of, table, text
+from variant_pages import PAGES, ROOT, ROWS, STEPS, layouts_line, shape, spec_of, table, text
 
 
 def test_every_preset_has_a_page_and_a_picture_and_nothing_else_has() -> None:
@@ -76,3 +76,7 @@ class TestPage:
             listed = {n.format(k=layer): (shape(s, spec, layer), v) for n, s, v in table(name, "mask in training")}
             assert listed == there
         assert ("It has no masks" in text(name)) == (not layer_masks.names(spec))
+
+    def test_says_which_layouts_hold_it(self, name: str) -> None:
+        systems = " ".join(text(name).split("## Systems")[1].split("## Source")[0].split())
+        assert layouts_line(spec_of(name)) in systems
