@@ -11,7 +11,15 @@ import pytest
 
 import unilstm
 from conftest import close, numbers
-from unilstm import CheckpointError, InputError, LSTMSpec, SpecError, UnsupportedByBackend
+from unilstm import (
+    CheckpointError,
+    InputError,
+    LayoutError,
+    LSTMSpec,
+    SpecError,
+    UnsupportedByBackend,
+    UnsupportedByLayout,
+)
 from unilstm.models import (
     LanguageModel,
     LanguageModelSpec,
@@ -24,6 +32,7 @@ from unilstm.models import (
     save,
     trainer,
 )
+from unilstm_conformance import tolerances
 
 TOKENS = np.array([[5, 9, 10, 6, 2], [7, 8, 8, 10, 8], [7, 8, 5, 4, 9]])
 TARGETS = np.array([[9, 10, 6, 2, 2], [8, 8, 10, 8, 4], [8, 5, 4, 9, 4]])
@@ -339,7 +348,7 @@ def test_a_file_without_a_model_is_refused(tmp_path: Any) -> None:
         ({"vocab_size": 0}, "vocab_size=0"),
         ({"vocabulary": "abcdefghijk"}, "vocabulary must be a list"),
         ({"nonsense": 1}, "'nonsense' is not a field"),
-        ({"hidden_size": 0}, "hidden_size=0"),
+        ({"hidden_size": 0}, "input_size=0"),
         ({"preset": "nonsense"}, "preset 'nonsense' is unknown"),
     ],
 )
@@ -416,6 +425,7 @@ def test_a_backend_without_models_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def golden(year: int) -> Any:
+    """The configuration and the arrays of a golden vector."""
     path = importlib.resources.files("unilstm_conformance") / "golden" / "lmp" / f"language_model_{year}.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
         return json.loads(str(npz["meta"]))["config"], {name: npz[name] for name in npz.files}
@@ -423,3 +433,93 @@ def golden(year: int) -> Any:
 
 def under(arrays: Any, prefix: str) -> Any:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def gradients(backend: Any, made: Any, tokens: Any, targets: Any) -> dict[str, Any]:
+    """Of the loss, by name."""
+    if backend.name == "jax":
+        import jax
+
+        grads, _ = jax.jit(jax.grad(lambda m: m.loss(tokens, targets), has_aux=True))(made)
+        return {**grads.params, **{f"lstm.{name}": g for name, g in grads.lstm.params.items()}}
+    made.loss(tokens, targets)[0].backward()
+    if backend.name == "torch":
+        return {name: p.grad for name, p in made.named_parameters()}
+    own = {name: p.grad for name, p in made.own_tensors().items()}
+    return own | {f"lstm.{name}": made.lstm.own_parameter(name)[0].grad for name in made.lstm.weights()}
+
+
+def roundings(spec: LanguageModelSpec) -> tuple[int, int]:
+    """On the longest chain to a logit, and forward and back to a gradient; see unilstm_conformance.tolerances.
+
+    Around the LSTM stand three products, over d_emb, H and d_emb terms, with their biases and tanh; the way back sums
+    over V, d_emb and H terms, and each gradient of a table over all tokens.
+    """
+    rows, steps = TOKENS.shape
+    around = 2 * spec.d_emb + spec.lstm.hidden_size + 10
+    back = spec.vocab_size + spec.d_emb + spec.lstm.hidden_size + rows * steps + 10
+    there = tolerances.roundings(spec.lstm, steps) + around
+    return there, tolerances.gradient_roundings(spec.lstm, steps, rows) + around + back
+
+
+def within(got: Any, want: Any, count: int, factor: float = 1.0) -> None:
+    bound = tolerances.PAIR_FACTOR * factor * np.sqrt(count) * tolerances.eps("float64") * np.abs(want).max()
+    close(got, want, bound)
+
+
+@pytest.mark.parametrize("year", [1997, 2000, 2002])
+def test_golden_language_models_of_lmp(backend: Any, year: int) -> None:
+    config, arrays = golden(year)
+    with backend.scope("float64"):
+        made = evaluated(LanguageModel.from_layout("lmp", under(arrays, "w/"), backend=backend.name, **config))
+        tokens, targets = arrays["in/tokens"], arrays["in/targets"]
+        there, and_back = roundings(made.spec)
+        logits, (h, c) = made(tokens)
+        loss, _ = made.loss(tokens, targets)
+        probabilities, _ = made.predict(tokens)
+        got = {"logits": logits, "loss": loss, "prob": probabilities, "h_n": h, "c_n": c}
+        for name, tensor in got.items():
+            want = arrays[f"out/{name}"]
+            within(array(backend, tensor).reshape(want.shape), want, there)
+        if backend.name == "numpy":
+            return
+        wanted = ModelWeights.from_layout("lmp", under(arrays, "grad/"), **config)
+        found = gradients(backend, made, tokens, targets)
+        assert found.keys() == wanted.keys()
+        for name, want in wanted.items():
+            within(array(backend, found[name]), want, and_back, tolerances.GRADIENT_FACTOR)
+
+
+@pytest.mark.parametrize("year", [1997, 2000, 2002])
+def test_lmp_checkpoints_go_out_as_they_came_in(year: int) -> None:
+    config, arrays = golden(year)
+    given = under(arrays, "w/")
+    back = ModelWeights.from_layout("lmp", given, **config).to_layout("lmp")
+    assert back.keys() == given.keys()
+    assert all((back[name] == given[name]).all() for name in given)
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        (lambda w: w.pop("fc_h2e.0.bias"), {}, "'fc_h2e.0.bias' is missing"),
+        (lambda w: w.update(nonsense=w["emb.weight"]), {}, "'nonsense' is no array"),
+        (lambda w: w.pop("stack_rnn.2.fc_x2ig.bias"), {}, r"'2\.fc_x2ig\.bias' is missing"),
+        (lambda w: w.update({"emb.weight": w["emb.weight"][0]}), {}, r"'emb.weight' has shape \[7\]"),
+        (lambda w: None, {"vocab_size": 12}, r"'embedding.weight' has shape \[11, 7\], but must have \[12, 7\]"),
+        (lambda w: None, {"nonsense": 1}, "nonsense=1 is no argument"),
+        (lambda w: None, {"n_lyr": 3}, "n_lyr|num_layers|layers"),
+    ],
+)
+def test_what_is_no_language_model_of_lmp(change: Any, config: Any, message: str) -> None:
+    given = under(golden(2000)[1], "w/")
+    change(given)
+    with pytest.raises(LayoutError, match=message):
+        ModelWeights.from_layout("lmp", given, **config)
+
+
+def test_what_lmp_has_no_place_for() -> None:
+    with pytest.raises(UnsupportedByLayout):
+        LanguageModel(**FIELDS, seed=0).weights().to_layout("lmp")
+    with pytest.raises(LayoutError, match="layout 'torch' of models is unknown"):
+        LanguageModel.from_layout("torch", {})

@@ -9,7 +9,6 @@ from .. import plugins
 from ..errors import SpecError, UnsupportedByBackend
 from ..presets import preset as preset_spec
 from ..spec import LSTMSpec
-from .lmp import read as read_lmp
 from .parameters import LmpInit
 from .spec import LanguageModelSpec, ModelSpec, SequenceClassifierSpec, check_complete, split_fields
 from .weights import ModelWeights
@@ -60,9 +59,7 @@ class LanguageModel:
 
         Raises LayoutError where the mapping does not fit, naming the tensor.
         """
-        if layout != "lmp":
-            raise SpecError(f"layout={layout!r} is no layout of language models. There is: lmp.")
-        return LanguageModel(read_lmp(mapping, config), backend=backend, device=device)
+        return LanguageModel(ModelWeights.from_layout(layout, mapping, **config), backend=backend, device=device)
 
 
 def language_model_spec(what: LSTMSpec | None, fields: Mapping[str, Any]) -> LanguageModelSpec:

@@ -69,6 +69,27 @@ class ModelWeights(Mapping[str, Array]):
         check_dtype(dtype)
         return cls(spec, {name: v.astype(dtype) for name, v in initial_values(spec, seed, init).items()})
 
+    @classmethod
+    def from_layout(cls, layout: str, mapping: Mapping[str, Any], /, **config: Any) -> ModelWeights:
+        """Read another system's model. layout: "lmp", the language-model-playground's three. config: that system's own
+        constructor arguments, where shapes don't tell.
+
+        Raises LayoutError where the mapping does not fit, naming the array.
+        """
+        return _layout(layout).read(mapping, config)
+
+    def to_layout(self, layout: str) -> dict[str, Array]:
+        """The arrays under another system's names. Raises UnsupportedByLayout for a model it has no place for."""
+        return _layout(layout).write(self)
+
     def astype(self, dtype: str) -> ModelWeights:
         check_dtype(dtype)
         return ModelWeights(self.spec, {name: a.astype(dtype) for name, a in self.items()})
+
+
+def _layout(name: str) -> Any:
+    from . import lmp  # it makes ModelWeights
+
+    if name != "lmp":
+        raise LayoutError(f"layout {name!r} of models is unknown. There is one: lmp.")
+    return lmp

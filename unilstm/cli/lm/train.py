@@ -167,7 +167,7 @@ def result(run: runs.LanguageModelRun, o: Options, finished: bool) -> dict[str, 
         "vocab_size": spec.vocab_size,
         "parameters": sum(a.size for a in run.model.weights().values()),
         "training_bits_per_character": run.recent_bits(),
-        "held_out_bits_per_character": run.held_out_bits(),
+        "held_out_bits_per_character": run.held_out_bits() if finished else None,
         "seconds": run.progress.seconds,
     }
 
