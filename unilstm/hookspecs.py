@@ -60,7 +60,8 @@ class Backend(Protocol):
     def scope(self, dtype: str) -> Any:
         """A context in which the dtype works; most backends need none and return contextlib.nullcontext()."""
 
-    # A backend may also offer inference(), a context without gradients, and compiled(function), the function as users
+    # A backend may also offer stored(), the class of layers that unilstm.stored describes, for unilstm.compat.
+    # It may offer inference(), a context without gradients, and compiled(function), the function as users
     # of the framework run it (jax.jit): the conformance suite then calls layers so. Neither is required.
 
 

@@ -23,6 +23,11 @@ class JaxBackend:
 
         return LSTM(weights, device=device, path=path)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         return secrets.randbits(63)  # JAX has no generator to draw from; give seed= to reproduce a run
 

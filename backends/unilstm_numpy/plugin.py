@@ -24,6 +24,11 @@ class NumpyBackend:
 
         return LSTM(weights, device=device, path=path)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         # The legacy generator, because np.random.seed is what makes a NumPy script reproducible.
         return int(np.random.randint(0, 2**63 - 1, dtype=np.int64))

@@ -29,6 +29,11 @@ class PaddleBackend:
 
         return LSTM(weights, device=device, path=path)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         import paddle
 

@@ -22,6 +22,11 @@ class TorchBackend:
 
         return LSTM(weights, device=device, path=path)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         import torch
 
