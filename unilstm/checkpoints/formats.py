@@ -36,6 +36,7 @@ KINDS = (
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
     Kind("paddle_file", (".pdparams",)),
     Kind("npz_file", (".npz",)),
+    Kind("onnx_file", (".onnx",), writes=False),
     Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
 )
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
