@@ -63,7 +63,8 @@ class Backend(Protocol):
     # A backend may also offer models and their training; unilstm.models says clearly that one does not:
     # model(weights: ModelWeights, *, device, path), a native model with the methods of unilstm.models.methods;
     # trainer(model, optimizer: Optimizer, loss), a unilstm.models.Trainer.
-    # A backend may also offer inference(), a context without gradients, and compiled(function), the function as users
+    # A backend may also offer stored(), the class of layers that unilstm.stored describes, for unilstm.compat.
+    # It may offer inference(), a context without gradients, and compiled(function), the function as users
     # of the framework run it (jax.jit): the conformance suite then calls layers so. Neither is required.
 
 

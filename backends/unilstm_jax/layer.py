@@ -28,11 +28,7 @@ class LSTM(LayerMethods):
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
         self.spec, self.path = weights.spec, path
-        if weights.dtype == "float64" and not jax.config.jax_enable_x64:
-            raise InputError(
-                "dtype='float64' needs JAX's x64 mode, which is off: JAX would silently compute in float32. "
-                "Run jax.config.update('jax_enable_x64', True) first, or use dtype='float32'."
-            )
+        check_dtype(weights.dtype)
         check_path(path, paths(self.spec))
         self.params = {name: jax.device_put(array, device) for name, array in weights.items()}
 
@@ -78,3 +74,11 @@ class LSTM(LayerMethods):
 
     def _paths(self) -> Sequence[Path]:
         return paths(self.spec)
+
+
+def check_dtype(dtype: str) -> None:
+    if dtype == "float64" and not jax.config.jax_enable_x64:
+        raise InputError(
+            "dtype='float64' needs JAX's x64 mode, which is off: JAX would silently compute in float32. "
+            "Run jax.config.update('jax_enable_x64', True) first, or use dtype='float32'."
+        )

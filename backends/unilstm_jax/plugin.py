@@ -37,6 +37,11 @@ class JaxBackend:
 
         return Trainer(model, optimizer, loss)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         return secrets.randbits(63)  # JAX has no generator to draw from; give seed= to reproduce a run
 

@@ -21,8 +21,7 @@ class LSTM(LayerMethods):
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
-        if device not in (None, "cpu"):
-            raise InputError(f"device={device!r}: NumPy computes on the CPU. Leave device out.")
+        check_device(device)
         check_path(path, paths(weights.spec))
         self.spec, self.path, self._weights = weights.spec, path, weights
 
@@ -57,3 +56,8 @@ class LSTM(LayerMethods):
 
     def _paths(self) -> Sequence[Path]:
         return paths(self.spec)
+
+
+def check_device(device: Any) -> None:
+    if device not in (None, "cpu"):
+        raise InputError(f"device={device!r}: NumPy computes on the CPU. Leave device out.")

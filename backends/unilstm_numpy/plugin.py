@@ -32,6 +32,11 @@ class NumpyBackend:
 
         return model(weights, device=device, path=path)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         # The legacy generator, because np.random.seed is what makes a NumPy script reproducible.
         return int(np.random.randint(0, 2**63 - 1, dtype=np.int64))

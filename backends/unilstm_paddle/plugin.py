@@ -43,6 +43,11 @@ class PaddleBackend:
 
         return Trainer(model, optimizer, loss)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         import paddle
 

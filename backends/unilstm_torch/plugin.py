@@ -36,6 +36,11 @@ class TorchBackend:
 
         return Trainer(model, optimizer, loss)
 
+    def stored(self) -> type:
+        from .stored import StoredLSTM
+
+        return StoredLSTM
+
     def draw_seed(self) -> int:
         import torch
 
