@@ -1,0 +1,143 @@
+"""What the drop-in classes share: an object is of its class and of its backend's stored layer at once.
+
+A drop-in class is written once, in no framework's terms: its foreign constructor, attributes and calls. Making an
+object joins it with the stored layer of the backend that was asked for (unilstm/stored.py), so that it is a
+torch.nn.Module, a paddle.nn.Layer, a JAX pytree or a NumPy callable; and so is an object of a user's subclass.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from .. import layouts, plugins
+from ..errors import BackendUnavailable
+from ..layouts import Layout, arguments
+from ..layouts.tables import Form
+from ..parameters import layer_parameters
+from ..paths import check_path
+from ..spec import LSTMSpec
+from ..stored import Counted, Draws, Storage, StoredMethods
+
+_OWN = ("backend", "seed", "dtype", "device", "path")
+
+
+class DropIn(StoredMethods):
+    """Base of the drop-in classes.
+
+    home: the backend where the original lives, which an object has unless told otherwise. backend: of an object.
+    layout: the layout of the original's tensors (unilstm.layouts).
+    """
+
+    home: ClassVar[str] = "torch"
+    backend: ClassVar[str]
+    layout: ClassVar[str]
+    _public: ClassVar[type]
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, backend: str | None = None, **kwargs: Any) -> Any:
+        public = cls.__dict__.get("_public", cls)
+        return object.__new__(_joined(public, backend or getattr(cls, "backend", cls.home)))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class of an object is made when the object is, so that pickle and copy must be told how.
+        return _empty, (self._public, self.backend), self.__dict__
+
+    def _build(
+        self,
+        given: Mapping[str, Any],
+        spec: LSTMSpec,
+        form: Form,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        frozen: Iterable[str] = (),
+        buffers: Iterable[str] = (),
+    ) -> None:
+        """Make the tensors of a spec in a form. given: the constructor's arguments, `_OWN` among them.
+
+        extra: tensors that the form does not know, with their values. frozen, buffers: names among either.
+        """
+        self._arguments = {name: value for name, value in given.items() if name not in _OWN}
+        self.spec, self.path, self.storage = spec, given["path"], Storage(form, spec)
+        dtype = self._default_dtype() if given["dtype"] is None else dtype_name(given["dtype"])
+        draws: Draws = self._draws(dtype, given["device"]) if given["seed"] is None else Counted(given["seed"])
+        values = self._initial(draws, self.storage.shapes) | dict(extra or {})
+        self._store(values, dtype, given["device"], frozen=frozen, buffers=buffers)
+        check_path(self.path, self._paths())
+
+    def _reset(self) -> None:
+        """Draw the initial values anew, from the framework's own generator."""
+        first = self._own(next(iter(self.storage.shapes)))
+        draws = self._draws(dtype_name(first.dtype), self._device())
+        for name, value in self._initial(draws, self.storage.shapes).items():
+            self._assign(name, value)
+
+    def _initial(self, draws: Draws, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The original's initial values, by name."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults."""
+        defaults = {n: p.default for n, p in inspect.signature(self._public.__init__).parameters.items()}  # type: ignore[misc]
+        shown = {n: v for n, v in self._arguments.items() if n not in defaults or v is not defaults[n]}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def spec_of(layout: str, form: str, config: Mapping[str, Any]) -> tuple[LSTMSpec, Form]:
+    """The spec of an object of that system that was made with these arguments, and the form its tensors have."""
+    known = layouts.get(layout)
+    spec = arguments.read(known, config, {"form": (form,)})
+    return spec, form_of(known, form, spec)
+
+
+def form_of(layout: Layout, name: str, spec: LSTMSpec) -> Form:
+    """The form of that name which has a place for all of a spec, and no highway where it has none."""
+    roles = {p.role for p in layer_parameters(spec, 0, 0)}
+    named = [form for form in layout.forms if form.name == name]
+    for form in named:
+        known = {role for tensor in form.tensors for role in tensor.roles} | ({"bias"} if form.single_bias else set())
+        if roles <= known and form.holds("weight_xh") == spec.highway:
+            return form
+    raise LookupError(f"layout {layout.name!r} has no form {name!r} for {spec!r}")
+
+
+def settled(name: str, doc: str = "") -> Any:
+    """An attribute of the original that the constructor settles: reading it, but not writing it, because what it says
+    has become the layer's spec."""
+
+    def get(self: Any) -> Any:
+        return self._arguments[name]
+
+    return property(get, doc=doc or f"The argument {name} of the constructor.")
+
+
+def given_arguments(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor out of its locals()."""
+    return {n: v for n, v in scope.items() if n not in ("self", "__class__") and not n.startswith("_")}
+
+
+def dtype_name(dtype: Any) -> str:
+    """A framework's dtype, or NumPy's, as a word such as "float32"."""
+    text = getattr(dtype, "__name__", None) or str(dtype)
+    return text.rpartition(".")[2].lower()
+
+
+@lru_cache(maxsize=256)
+def _joined(public: type, backend: str) -> type:
+    """A drop-in class on a backend."""
+    found = plugins.get(backend)
+    stored = getattr(found, "stored", None)
+    if stored is None:
+        raise BackendUnavailable(
+            f"backend={backend!r} has no stored layers, which {public.__qualname__} is made of. "
+            f"Use {public.home!r}, or give its plugin a stored() as unilstm.hookspecs says."  # type: ignore[attr-defined]
+        )
+    place = {"_public": public, "backend": backend, "__doc__": public.__doc__, "__module__": public.__module__}
+    return type(public.__name__, (public, stored()), {**place, "__qualname__": public.__qualname__})
+
+
+def _empty(public: type, backend: str) -> Any:
+    """An object without its attributes, which whoever asked for it puts in."""
+    return object.__new__(_joined(public, backend))
