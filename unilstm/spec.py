@@ -101,6 +101,8 @@ class LSTMSpec:
         for field, check in CHECKS.items():
             object.__setattr__(self, field, check(field, getattr(self, field)))
         check_combinations(self)
+        # Worked out now: torch.compile cannot trace the lock under which a cached_property is worked out (torch 2.13).
+        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots
 
     # What follows from the fields.
 
