@@ -55,7 +55,8 @@ class Trainer:
 def _step(adam: Any, optimizer: Optimizer, loss: Loss, model: Any, state: Any, rate: Any, arguments: Any) -> Any:
     (value, rest), grads = jax.value_and_grad(loss, has_aux=True)(model, *arguments)
     if optimizer.max_norm:
-        scale = optimizer.max_norm / jnp.maximum(optax.global_norm(grads), optimizer.max_norm)
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(grads)))
+        scale = optimizer.max_norm / jnp.maximum(norm, optimizer.max_norm)
         grads = jax.tree.map(lambda g: g * scale, grads)
     if adam is not None:
         grads, state = adam.update(grads, state)

@@ -168,8 +168,9 @@ class LanguageModelRun:
         arrays = {name.removeprefix(PREFIX): value for name, value in file.extra.items()}
         try:
             run = cls(settings_of(about), content, file.weights, backend, device)
-            moments = {n: a for n, a in arrays.items() if n.partition(".")[0] in ("first", "second")}
-            run.trainer.restore(int(about["steps"]), moments)
+            steps = int(about["steps"])
+            remembers = steps > 0 and run.settings.optimizer.name != "sgd"
+            run.trainer.restore(steps, _moments(file.weights, arrays) if remembers else {})
             tensor = plugins.get(backend).tensor
             run.progress = Progress(
                 [float(loss) for loss in arrays["losses"]],
@@ -184,6 +185,18 @@ class LanguageModelRun:
                 f"{path}: what it says of its training does not fit together: {problem}."
             ) from problem
         return run
+
+
+def _moments(weights: ModelWeights, arrays: dict[str, Array]) -> dict[str, Array]:
+    """What Adam remembers of every parameter. KeyError or ValueError where something is missing or misshapen."""
+    found = {f"{kind}.{name}": arrays[f"{kind}.{name}"] for kind in ("first", "second") for name in weights}
+    for name, array in found.items():
+        own = weights[name.partition(".")[2]]
+        if (array.shape, array.dtype) != (own.shape, own.dtype):
+            raise ValueError(
+                f"{name!r} is {array.dtype} {list(array.shape)}, its parameter {own.dtype} {list(own.shape)}"
+            )
+    return found
 
 
 def about_training(path: Path, file: files.ModelFile) -> dict[str, Any]:

@@ -76,20 +76,23 @@ class ModelWeights(Mapping[str, Array]):
 
         Raises LayoutError where the mapping does not fit, naming the array.
         """
-        return _layout(layout).read(mapping, config)
+        from .lmp import read  # which makes ModelWeights
+
+        _check_layout(layout)
+        return read(mapping, config)
 
     def to_layout(self, layout: str) -> dict[str, Array]:
         """The arrays under another system's names. Raises UnsupportedByLayout for a model it has no place for."""
-        return _layout(layout).write(self)
+        from .lmp import write
+
+        _check_layout(layout)
+        return write(self)
 
     def astype(self, dtype: str) -> ModelWeights:
         check_dtype(dtype)
         return ModelWeights(self.spec, {name: a.astype(dtype) for name, a in self.items()})
 
 
-def _layout(name: str) -> Any:
-    from . import lmp  # it makes ModelWeights
-
+def _check_layout(name: str) -> None:
     if name != "lmp":
         raise LayoutError(f"layout {name!r} of models is unknown. There is one: lmp.")
-    return lmp

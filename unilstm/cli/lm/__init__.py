@@ -18,7 +18,7 @@ EPILOG = (
 
 def _dashes(name: str) -> str:
     """--d_emb, as the language-model-playground writes it, is --d-emb."""
-    return name.replace("_", "-") if name.startswith("-") else name
+    return name.replace("_", "-")
 
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "token_normalize_func": _dashes}

@@ -22,8 +22,8 @@ def plot(run: LanguageModelRun, path: Path) -> Path:
     bits = np.array(run.progress.losses) / math.log(2)
     axes.plot(np.arange(1, len(bits) + 1), bits, color="0.75", linewidth=0.7, label="training, each step")
     wide = max(1, len(bits) // 50)
-    smooth = np.convolve(bits, np.full(wide, 1 / wide), "valid")
-    axes.plot(np.arange(wide, len(bits) + 1), smooth, color="C0", label=f"training, mean of {wide}")
+    smooth = np.convolve(bits, np.full(wide, 1 / wide), "valid") if len(bits) else bits
+    axes.plot(np.arange(len(smooth)) + wide, smooth, color="C0", label=f"training, mean of {wide}")
     if run.progress.held_out:
         axes.plot(*zip(*run.progress.held_out, strict=True), "o-", color="C1", label="held-out text")
     axes.set(xlabel="step", ylabel="bits a character", ylim=(0, None))
