@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unilstm.hookspecs import Backend
+from unilstm.spec import LSTMSpec
 
+from .cases import selected
 from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
 from .run import in_ci
@@ -22,6 +24,7 @@ def conformance_cases(
     expected_failures: Mapping[str, str] | None = None,
     select: str | None = None,
     wide: bool = False,
+    specs: Sequence[LSTMSpec] | None = None,
     device: Any = None,
 ) -> pytest.MarkDecorator:
     """A decorator that runs a test once for each cell of the conformance matrix.
@@ -31,7 +34,8 @@ def conformance_cases(
             case_check()
 
     backends: a name, a Backend object, which need not be registered, or several. expected_failures: an id, or the
-    beginning of several, to the reason; those must fail (xfail, strict). select, wide, device: see run_conformance.
+    beginning of several, to the reason; those must fail (xfail, strict). select, wide, specs, device: as in
+    run_conformance.
 
     Raises SelectionError where an expected failure names no cell, so that the list cannot go stale.
     """
@@ -40,7 +44,8 @@ def conformance_cases(
     several = list(backends) if isinstance(backends, Iterable) and not isinstance(backends, str) else [backends]
     found, chosen = resolve(several, device), selector(select)
     todo: list[Missing | Cell] = [one for one in found if isinstance(one, Missing)]
-    todo += cells([one for one in found if isinstance(one, Target)], wide=wide, chosen=chosen)
+    targets = [one for one in found if isinstance(one, Target)]
+    todo += cells(targets, selected(wide, specs), golden=specs is None, chosen=chosen)
     expected = dict(expected_failures or {})
     _check_expected(expected, [one.id for one in todo])
     params = [pytest.param(_CaseCheck(one), id=one.id, marks=_marks(one.id, expected)) for one in todo]

@@ -6,12 +6,14 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from unilstm import __version__
 from unilstm.hookspecs import Backend
+from unilstm.spec import LSTMSpec
 
+from .cases import default_cases, selected
 from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
 from .report import Report, Result
@@ -25,6 +27,7 @@ def run_conformance(
     *,
     select: str | None = None,
     wide: bool = False,
+    specs: Sequence[LSTMSpec] | None = None,
     strict: bool | None = None,
     device: Any = None,
     progress: Progress | None = None,
@@ -34,6 +37,7 @@ def run_conformance(
     backends: names, or Backend objects that need not be registered; None is all that are registered.
     select: an expression over the cells' ids, such as "outputs and not float64"; see selection.selector.
     wide: the full product of cases instead of the selection; ten times as long, and more where it is compiled.
+    specs: these alone instead of the project's cases, such as those of a cell of your own; no golden vectors then.
     strict: a backend whose framework is missing fails instead of being skipped; None means so in CI ($CI is set).
     device: where layers are put, in the backend's own words. progress: called with (done, of, result) after each cell.
 
@@ -44,7 +48,7 @@ def run_conformance(
     found = resolve(backends, device)
     missing = [one for one in found if isinstance(one, Missing)]
     targets = [one for one in found if isinstance(one, Target)]
-    todo: list[Missing | Cell] = [*missing, *cells(targets, wide=wide, chosen=chosen)]
+    todo: list[Missing | Cell] = [*missing, *cells(targets, selected(wide, specs), golden=specs is None, chosen=chosen)]
     if len(todo) == len(missing) and select:
         raise SelectionError(f"the selection {select!r} matches no cell. The ids look like: {_example(targets)}.")
     results: list[Result] = []
@@ -76,4 +80,6 @@ def _version(distribution: str) -> str:
 
 
 def _example(targets: list[Target]) -> str:
-    return next((cell.id for cell in cells(targets)), "outputs[numpy-composed-vanilla-L1-forward-float32-none]")
+    return next(
+        (cell.id for cell in cells(targets, default_cases())), "outputs[numpy-composed-vanilla-L1-forward-float32-none]"
+    )
