@@ -39,7 +39,7 @@ class Linear(paddle.nn.Layer):  # type: ignore[misc]
 
 
 class StoredLSTM(StoredMethods, LSTM):
-    """A tree of layers whose state_dict has the other system's names; second names of parameters are the layer's own."""
+    """A tree of layers whose state_dict has the other system's names; second names are the layer's own."""
 
     def __init__(self) -> None:
         paddle.nn.Layer.__init__(self)

@@ -10,7 +10,7 @@ from typing import Any
 from unilstm import cells, layer_masks
 from unilstm.spec import LSTMSpec
 
-from .cases import DTYPES, Case
+from .cases import DTYPES, Case, default_cases, wide_cases
 
 KEY = 0x0123456789ABCDEF  # of the masks in training mode
 _STACKS = ((1, "reverse"), (2, "bidirectional"))
@@ -30,6 +30,11 @@ def spec_cases(specs: Mapping[str, LSTMSpec]) -> tuple[Case, ...]:
             case = Case(variant, one, DTYPES[n % 2], _LENGTHS[n % 4], thorough=True)
             found.append(replace(case, key=KEY) if layer_masks.names(one) else case)
     return tuple(found)
+
+
+def selected(wide: bool, specs: Mapping[str, LSTMSpec] | None) -> tuple[Case, ...]:
+    """The cases of a run."""
+    return spec_cases(specs) if specs is not None else wide_cases() if wide else default_cases()
 
 
 def _stacks(spec: LSTMSpec) -> Iterator[LSTMSpec]:
