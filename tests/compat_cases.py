@@ -46,7 +46,8 @@ class Ported:
         return self.backend.scope("float64")
 
     def tensor(self, array: Any) -> Any:
-        return self.backend.tensor(np.asarray(array))
+        with self.scope():
+            return self.backend.tensor(np.asarray(array))
 
     def __call__(self, *args: Any, method: str = "", **kwargs: Any) -> Any:
         """Arrays and (nested) tuples of them become tensors and back; keywords are passed as they are."""
