@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.resources
 import json
+import os
 from typing import Any
 
 import numpy as np
+import pytest
 
 from conftest import require
 
@@ -46,7 +49,8 @@ class Ported:
         return self.backend.scope("float64")
 
     def tensor(self, array: Any) -> Any:
-        return self.backend.tensor(np.asarray(array))
+        with self.scope():
+            return self.backend.tensor(np.asarray(array))
 
     def __call__(self, *args: Any, method: str = "", **kwargs: Any) -> Any:
         """Arrays and (nested) tuples of them become tensors and back; keywords are passed as they are."""
@@ -61,6 +65,16 @@ class Ported:
 
     def _back(self, value: Any) -> Any:
         return tuple(map(self._back, value)) if isinstance(value, (tuple, list)) else self.backend.array(value)
+
+
+def original(name: str) -> Any:
+    """The module of an original that is installed to test beside, or a visible skip; a failure in CI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as problem:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have every original that can be installed: {problem}")
+        pytest.skip(f"{problem}. Run: make .venv/.test", allow_module_level=True)
 
 
 def load(layer: Any, backend: str, tensors: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""compat.torch.LSTM beside torch.nn.LSTM: examples, outputs, states, gradients, state_dict, attributes."""
+"""compat.torch.LSTM beside torch.nn.LSTM: documented examples, outputs, states, gradients, state_dict, attributes."""
 
 from __future__ import annotations
 

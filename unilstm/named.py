@@ -80,6 +80,9 @@ class Branch:
     def __getattr__(self, name: str) -> Any:
         return _find(self._owner, f"{self._path}.", name)
 
+    def __getitem__(self, index: int) -> Any:
+        return _find(self._owner, f"{self._path}.", str(index))
+
     def __call__(self, x: Tensor) -> Tensor:
         """x @ weight.T + bias, of a branch that has a weight."""
         y = self._owner._ops().linear(x, self.weight)

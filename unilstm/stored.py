@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import LayoutError
 from .layer import LayerMethods
-from .layouts.engine import Block, Place, places
+from .layouts.places import Block, Place, places
 from .layouts.tables import Form
 from .masks import uniform
 from .ops import Ops, Tensor
@@ -109,15 +109,17 @@ def _joined(first: Block, second: Block) -> Block | None:
 
 
 def _piece(block: Block, place: Place) -> _Piece:
-    inner: Shape = getattr(place, "inner", place.shape)
-    whole = all(isinstance(w, slice) and (w.start, w.stop) == (0, n) for w, n in zip(block.where, inner, strict=True))
-    return _Piece(
-        place.name,
-        () if inner == place.shape else inner,
-        () if whole else block.where,
-        block.shape,
-        block.transposed,
+    whole = all(
+        isinstance(w, slice) and (w.start, w.stop) == (0, n) for w, n in zip(block.where, place.inner, strict=True)
     )
+    inner = () if place.inner == place.shape else place.inner
+    return _Piece(place.name, inner, () if whole else block.where, block.shape, block.transposed)
+
+
+def owners(names: Iterable[str]) -> set[str]:
+    """Everything that has something under it: of "a.0.weight", "a.0" and "a"."""
+    parts = (name.split(".") for name in names)
+    return {".".join(path[:n]) for path in parts for n in range(1, len(path))}
 
 
 class Draws(Protocol):

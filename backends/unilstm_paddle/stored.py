@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 import unilstm.stored
-from unilstm.stored import Draws, Shape, StoredMethods
+from unilstm.stored import Draws, Shape, StoredMethods, owners
 
 from .layer import LSTM
 
@@ -39,7 +39,7 @@ class Linear(paddle.nn.Layer):  # type: ignore[misc]
 
 
 class StoredLSTM(StoredMethods, LSTM):
-    """A tree of layers whose state_dict has the other system's names; second names are the layer's own."""
+    """A tree of layers whose state_dict has the other system's names; second names are the outermost layer's own."""
 
     def __init__(self) -> None:
         paddle.nn.Layer.__init__(self)
@@ -80,8 +80,7 @@ class StoredLSTM(StoredMethods, LSTM):
         for part in path.split(".") if path else ():
             walked = f"{walked}.{part}" if walked else part
             if part not in layer._sub_layers:
-                linear = len(getattr(values.get(f"{walked}.weight"), "shape", ())) == 2
-                layer.add_sublayer(part, Linear() if linear else paddle.nn.Layer())
+                layer.add_sublayer(part, _made(walked, values))
             layer = layer._sub_layers[part]
         return layer
 
@@ -137,3 +136,9 @@ class StoredLSTM(StoredMethods, LSTM):
 
     def _take_steps(self, x: Tensor, order: Tensor) -> Tensor:
         return paddle.take_along_axis(x, order[:, :, None].expand(x.shape), 1, broadcast=False)
+
+
+def _made(path: str, values: Mapping[str, Any]) -> Any:
+    if len(getattr(values.get(f"{path}.weight"), "shape", ())) == 2:
+        return Linear()
+    return paddle.nn.LayerList() if f"{path}.0" in owners(values) else paddle.nn.Layer()

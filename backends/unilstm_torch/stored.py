@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from unilstm.paths import Path
-from unilstm.stored import Draws, Shape, StoredMethods
+from unilstm.stored import Draws, Shape, StoredMethods, owners
 
 from .layer import LSTM
 from .native import paths
@@ -130,5 +130,5 @@ class StoredLSTM(StoredMethods, LSTM):
 def _made(path: str, values: Mapping[str, Any]) -> torch.nn.Module:
     shape = getattr(values.get(f"{path}.weight"), "shape", ())
     if len(shape) != 2:
-        return torch.nn.Module()
+        return torch.nn.ModuleList() if f"{path}.0" in owners(values) else torch.nn.Module()
     return torch.nn.Linear(shape[1], shape[0], bias=f"{path}.bias" in values, device="meta")

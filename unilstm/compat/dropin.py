@@ -16,7 +16,6 @@ from .. import layouts, plugins
 from ..errors import BackendUnavailable
 from ..layouts import Layout, arguments
 from ..layouts.tables import Form
-from ..parameters import layer_parameters
 from ..paths import check_path
 from ..spec import LSTMSpec
 from ..stored import Counted, Draws, Storage, StoredMethods
@@ -85,22 +84,19 @@ class DropIn(StoredMethods):
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-def spec_of(layout: str, form: str, config: Mapping[str, Any]) -> tuple[LSTMSpec, Form]:
-    """The spec of an object of that system that was made with these arguments, and the form its tensors have."""
+def spec_of(layout: str, form: str, config: Mapping[str, Any], **fields: Any) -> tuple[LSTMSpec, Form]:
+    """The spec of an object of that system that was made with these arguments, and the form its tensors have.
+
+    fields: of the spec, where the class says more than the arguments.
+    """
     known = layouts.get(layout)
-    spec = arguments.read(known, config, {"form": (form,)})
-    return spec, form_of(known, form, spec)
+    spec = arguments.read(known, config, {"form": (form,), **{field: (value,) for field, value in fields.items()}}).spec
+    return spec, _form_of(known, form, spec)
 
 
-def form_of(layout: Layout, name: str, spec: LSTMSpec) -> Form:
-    """The form of that name which has a place for all of a spec, and no highway where it has none."""
-    roles = {p.role for p in layer_parameters(spec, 0, 0)}
-    named = [form for form in layout.forms if form.name == name]
-    for form in named:
-        known = {role for tensor in form.tensors for role in tensor.roles} | ({"bias"} if form.single_bias else set())
-        if roles <= known and form.holds("weight_xh") == spec.highway:
-            return form
-    raise LookupError(f"layout {layout.name!r} has no form {name!r} for {spec!r}")
+def _form_of(layout: Layout, name: str, spec: LSTMSpec) -> Form:
+    """The form of that name; of two, that with a highway or that without."""
+    return next(f for f in layout.forms if f.name == name and f.holds("weight_xh") == spec.highway)
 
 
 def settled(name: str, doc: str = "") -> Any:

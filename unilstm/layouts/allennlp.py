@@ -26,8 +26,10 @@ _NAMES = {
 }
 
 
-def _form(name: str, gates: str, values: tuple[Part, ...], bias_values: tuple[Part, ...]) -> Form:
-    place = "{layer}{direction}"
+def form(name: str, names: Names, highway: bool, place: str = "{layer}{direction}") -> Form:
+    """The two maps of every layer, with or without a highway. place: where layer and direction stand in a name."""
+    gates = HIGHWAY if highway else PLAIN
+    values, bias_values = ((Part("weight_xh"),), (Part("bias_xh"),)) if highway else ((), ())
     return Form(
         name,
         (
@@ -36,18 +38,10 @@ def _form(name: str, gates: str, values: tuple[Part, ...], bias_values: tuple[Pa
             Tensor(f"{place}state_linearity.weight", (Part("weight_hh", gates),)),
             Tensor(f"{place}state_linearity.bias", (Part("bias_hh", gates),)),
         ),
-        _NAMES[name],
+        names,
         single_bias="bias_hh",
         alternating=name == _STACK,
     )
-
-
-def _with_highway(name: str) -> Form:
-    return _form(name, HIGHWAY, (Part("weight_xh"),), (Part("bias_xh"),))
-
-
-def _without(name: str) -> Form:
-    return _form(name, PLAIN, (), ())
 
 
 def _read_layers(given: Mapping[str, Any]) -> Claims:
@@ -61,7 +55,7 @@ def _write_layers(facts: Mapping[str, Any]) -> dict[str, Any]:
 ALLENNLP = Layout(
     name="allennlp",
     title="allennlp StackedAlternatingLstm, AugmentedLstm",
-    forms=(_with_highway(_STACK), _without(_STACK), _with_highway(_LAYER), _without(_LAYER)),
+    forms=tuple(form(name, _NAMES[name], highway) for name in (_STACK, _LAYER) for highway in (True, False)),
     arguments=(
         Argument("input_size", "input_size"),
         Argument("hidden_size", "hidden_size"),
