@@ -58,7 +58,7 @@ def test_safetensors_with_another_prefix_is_refused(tmp_path: Path) -> None:
 def test_a_layout_comes_back_without_being_told(tmp_path: Path, layout: str) -> None:
     """The metadata carries the layout and its arguments: dropout, batch_first and sizes, which no shape tells."""
     allow = ("merge-biases", "forget-offset", "drop-dropout")
-    fields = {"num_layers": 2, "direction": directions(layout, 2)[-1]} | usual(layout) | {"bias": "double"}
+    fields = usual(layout, 2) | {"direction": directions(layout, 2)[-1], "bias": "double"}
     spec = LSTMSpec(3, 4, **fields)
     unilstm.save(draw(spec), tmp_path / "lstm.safetensors", layout=layout, prefix="x.", allow=allow)
     loaded = unilstm.load(tmp_path / "lstm.safetensors")

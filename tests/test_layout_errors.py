@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
 
-from unilstm import LayoutError, LSTMSpec, SpecError, Weights, layouts
+from layout_cases import Mapping, stored, without
+from unilstm import LayoutError, SpecError, Weights, layouts
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-Mapping = dict[str, Any]
-
-
-def stored(name: str, **fields: Any) -> Mapping:
-    """float32 arrays of LSTMSpec(4, 6) in a layout, whatever its biases."""
-    spec = LSTMSpec(4, 6, **{"bias": layouts.get(name).bias} | fields)
-    return dict(Weights.initial(spec, 0, init="keras").to_layout(name))
-
-
-def without(mapping: Mapping, *names: str) -> Mapping:
-    return {name: array for name, array in mapping.items() if name not in names}
-
-
 TORCH, KERAS, ONNX = stored("torch"), stored("keras"), stored("onnx", batch_first=False)
-LMP = stored("lmp", num_blocks=2, peephole=True)
-LANES, ATTENTION = stored("arraylstm", lanes=2), stored("arraylstm", lanes=2, lane_pooling="attention")
-NORM = stored("haste", layer_norm="joint")
 AUGMENTED = stored("allennlp", num_layers=2, direction="alternating", highway=True)
 F32, F64 = np.float32, np.float64
 
@@ -230,81 +214,6 @@ READING: dict[str, tuple[str, Mapping, Mapping, str]] = {
         AUGMENTED | {"layer_1.cell.input_linearity.weight": np.zeros((24, 6), F32)},
         {},
         "'layer_1.cell.input_linearity.weight' has shape [24, 6], but must have [36, 6]",
-    ),
-    "lmp-missing-gate": (
-        "lmp",
-        without(LMP, *(name for name in LMP if "fg" in name)),
-        {},
-        "'pc_c2fg' is missing; in LSTMSpec(4, 6",
-    ),
-    "lmp-missing-peephole": ("lmp", without(LMP, "pc_c2og"), {}, "'pc_c2og' is missing; in LSTMSpec(4, 6"),
-    "lmp-a-gate-a-unit": (
-        "lmp",
-        LMP | {"fc_h2ig.weight": np.zeros((6, 6), F32)},
-        {},
-        "'fc_h2ig.weight' has shape [6, 6], but must have [2, 6]",
-    ),
-    "lmp-peephole-turned": (
-        "lmp",
-        LMP | {"pc_c2og": np.zeros((1, 3, 2), F32)},
-        {},
-        "'pc_c2og' has shape [1, 3, 2], but must have [1, 2, 3]",
-    ),
-    "lmp-state-not-zero": (
-        "lmp",
-        LMP | {"c_0": np.ones((1, 2, 3), F32)},
-        {},
-        "'c_0' is an initial state that is not zero. Give learned_state=True",
-    ),
-    "lmp-learned-state-missing": ("lmp", without(LMP, "c_0"), {"learned_state": True}, "'c_0' is missing"),
-    "lmp-half-of-its-units": ("lmp", LMP, {"n_blk": 2}, "n_blk=2 says too little by itself. Give n_blk= and d_blk="),
-    "lmp-other-units": (
-        "lmp",
-        LMP,
-        {"n_blk": 3, "d_blk": 2},
-        "n_blk=3, d_blk=2 contradicts the arrays: num_blocks is 2.",
-    ),
-    "lmp-another-class": ("lmp", LMP, {"cell": "LSTM1997"}, "cell='LSTM1997' contradicts the arrays: form is"),
-    "lanes-which-class": (
-        "arraylstm",
-        LANES,
-        {},
-        "cell is not told by the arrays of layout 'arraylstm'. Give cell=: 'ArrayLSTM' or 'StochasticArrayLSTM'.",
-    ),
-    "lanes-are-not-one": ("arraylstm", LANES, {"cell": "LSTM"}, "cell='LSTM' contradicts the arrays: k is 2."),
-    "lanes-contradict": ("arraylstm", LANES, {"cell": "ArrayLSTM", "k": 3}, "k=3 contradicts the arrays: k is 2."),
-    "lanes-no-attention": (
-        "arraylstm",
-        LANES,
-        {"cell": "AttentionArrayLSTM"},
-        "cell='AttentionArrayLSTM' contradicts the arrays: lane_pooling is 'sum' or 'argmax'.",
-    ),
-    "attention-all-the-same": (
-        "arraylstm",
-        ATTENTION,
-        {"cell": "ArrayLSTM"},
-        "cell='ArrayLSTM' contradicts the arrays: lane_pooling is 'attention' or 'attention-max'.",
-    ),
-    "attention-missing": ("arraylstm", without(ATTENTION, "i2a.bias"), {}, "'i2a.bias' is missing"),
-    "lanes-not-whole": (
-        "arraylstm",
-        {"i2h.weight": np.zeros((36, 4)), "h2h.weight": np.zeros((36, 6))},
-        {"cell": "ArrayLSTM"},
-        "'i2h.weight' has 9 rows a gate, which is not lanes x hidden_size with hidden_size 6.",
-    ),
-    "norm-missing": ("haste", without(NORM, "beta_h"), {}, "'beta_h' is missing"),
-    "norm-contradicts": (
-        "haste",
-        NORM,
-        {"layer_norm": False},
-        "layer_norm=False contradicts the arrays: layer_norm is 'joint'.",
-    ),
-    "norm-of-one": ("haste", NORM | {"gamma": np.zeros((1, 24), F32)}, {}, "but must have [2, 24]"),
-    "keras-two-dropouts": (
-        "keras",
-        KERAS,
-        {"dropout": 0.1, "recurrent_dropout": 0.2},
-        "dropout=0.1 beside recurrent_dropout=0.2 has a mask a gate in Keras",
     ),
     "five-blocks": (
         "allennlp",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from layout_fixtures import FIXTURES
 from unilstm import LSTMSpec, Weights, layouts
 from unilstm.layouts import find
 
@@ -152,6 +153,49 @@ def test_haste_has_the_names_of_keras_but_for_its_norms() -> None:
     assert find(shapes("keras", "rnn/"))[0].uncertain is None
     (found,) = find(shapes("haste", "rnn.", layer_norm="joint"))
     assert (found.layout, found.uncertain) == ("haste", None)
+
+
+def as_shapes(mapping: dict[str, Any], prefix: str = "") -> Shapes:
+    return {prefix + name: array.shape for name, array in mapping.items()}
+
+
+FOUND: dict[str, tuple[str, str, str]] = {
+    "custom-lstms/script_lnlstm": ("", "rnn.", "rnn."),
+    "mxnet/bidirectional": ("", "lstm0_", "lstm0_"),
+    "tensorflow/LSTMCell": ("", "rnn/multi_rnn_cell/", "rnn/multi_rnn_cell/"),
+    "tensorflow/LSTMCell-everything": ("", "rnn/", "rnn/"),
+    "tensorflow/LayerNormBasicLSTMCell": ("", "rnn/", "rnn/"),
+    "addons-peephole/both": ("", "bidirectional/", "bidirectional/"),
+    "addons-layer-norm/eps": ("layer_norm_lstm_cell/", "rnn/layer_norm_lstm_cell/", "rnn/"),
+    "awd/WeightDrop": ("", "0.", "0."),
+    "awd/fastai": ("", "0.", "0."),
+    "mlx/LSTM": ("", "encoder.", "encoder."),
+    "keras-cudnn/both": ("", "bidirectional_1/", "bidirectional_1/"),
+    "allennlp-projection/forward": ("", "_elmo_lstm.", "_elmo_lstm."),
+    "elmo/backward": ("", "", ""),
+    "allennlp/BiAugmentedLstm-highway": ("", "rnn.", "rnn."),
+    "allennlp/StackedBidirectionalLstm-plain-": ("", "rnn.", "rnn."),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_an_lstm_under_the_names_that_its_system_gives(name: str) -> None:
+    cut, prefix, found_prefix = FOUND[name]
+    f = FIXTURES[name]()
+    mapping = as_shapes({n.removeprefix(cut): a for n, a in f.weights.items()}, prefix)
+    (found,) = find({"encoder/kernel": (8, 24), "encoder/bias": (24,)} | mapping)
+    assert (found.layout, found.prefix, found.names) == (f.layout, found_prefix, tuple(mapping))
+    assert found.uncertain is None
+
+
+def test_both_directions_of_elmo() -> None:
+    mapping = as_shapes(FIXTURES["elmo/forward"]().weights) | as_shapes(FIXTURES["elmo/backward"]().weights)
+    assert [(f.layout, f.prefix, len(f.names)) for f in find(mapping)] == [("elmo", "", 6), ("elmo", "", 6)]
+
+
+def test_a_dense_layer_beside_an_lstm_is_none() -> None:
+    mapping = {"my_lstm/dense/kernel": (20, 24), "my_lstm/dense/bias": (24,), "my_lstm/lstm_cell/weights": (10, 24)}
+    assert find(mapping) == []
 
 
 def test_layers_that_do_not_follow_each_other_are_no_stack() -> None:

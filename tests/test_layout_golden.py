@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import unilstm
-from layout_cases import CASES, LITERAL, bound, error, golden, layout_of, literal
+from layout_cases import CASES, bound, error, fixture_error, golden, layout_of
+from layout_fixtures import FIXTURES
+from layout_literal import LITERAL, literal
 from unilstm import Weights, layouts
-from unilstm.layouts import Layout
+from unilstm.layouts import Layout, engine
 from unilstm.layouts.tables import Form, Part, Tensor
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -43,6 +45,52 @@ def test_written_back_bit_for_bit(case: str) -> None:
     assert Weights.from_layout(layout.name, back, **weights.layout_config(layout.name)) == weights
 
 
+# Systems without a golden vector: their documented equations.
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_outputs_equal_the_documented_equations(name: str) -> None:
+    assert fixture_error(name, layouts.get(name.split("/")[0])) <= 1e-12
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_fixture_written_back_bit_for_bit(name: str) -> None:
+    """Under the same names where these are those that are written; and then as the same weights."""
+    f = FIXTURES[name]()
+    weights = Weights.from_layout(f.layout, f.weights, **f.config)
+    back = weights.to_layout(f.layout, allow="forget-offset")
+    same = [n for n in f.weights.keys() & back.keys() if not has_offset(layouts.get(f.layout), n)]
+    assert all(back[n].tobytes() == f.weights[n].tobytes() for n in same if f.layout != "addons-layer-norm")
+    again = Weights.from_layout(f.layout, back, **weights.layout_config(f.layout))
+    assert again.spec == weights.spec
+    assert all(np.abs(again[n] - weights[n]).max() <= 2**-52 for n in weights)
+
+
+# What the arrays say and these arguments contradict.
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "allennlp-projection/forward": {"go_forward": False},
+    "elmo/forward": {"go_forward": False},
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_contradiction_is_refused(name: str) -> None:
+    assert refused(name, layouts.get(name.split("/")[0]), CONTRADICTIONS[name])
+
+
+def refused(name: str, layout: Layout, config: dict[str, Any]) -> bool:
+    f = FIXTURES[name]()
+    try:
+        engine.read(layout, f.weights, "", f.config | config)
+    except unilstm.LayoutError as problem:
+        return "contradicts the arrays" in str(problem)
+    return False
+
+
+def has_offset(layout: Layout, name: str) -> bool:
+    return any(form.forget_offset for form in layout.forms) and name.endswith(("bias", "beta", "B"))
+
+
 @pytest.mark.parametrize("name", LITERAL)
 def test_literal_numbers_are_where_they_should_be(name: str) -> None:
     assert literal(name, layouts.get(LITERAL[name][0]))
@@ -60,7 +108,10 @@ def mutants(layout: Layout) -> Iterator[tuple[str, Layout]]:
 
 def form_mutants(form: Form) -> Iterator[tuple[str, Form]]:
     for t, tensor in enumerate(form.tensors):
-        for fault, mutant in tensor_mutants(tensor):
+        if tensor.derived:
+            not_derived = dataclasses.replace(tensor, derived=False)
+            yield f"{t}-not-derived", with_tensors(form, (*form.tensors[:t], not_derived, *form.tensors[t + 1 :]))
+        for fault, mutant in tensor_mutants(tensor) if not tensor.derived else ():
             tensors = (*form.tensors[:t], mutant, *form.tensors[t + 1 :])
             yield (
                 f"{tensor.name.replace('{layer}', '').replace('{direction}', '')}-{fault}",
@@ -75,7 +126,7 @@ def form_mutants(form: Form) -> Iterator[tuple[str, Form]]:
             yield f"swap-{a}-{b}", with_tensors(form, tuple(tensors_))
     if form.single_bias:
         yield "single-bias", dataclasses.replace(form, single_bias="")
-    for name, value in (("alternating", False), ("lanes", False), ("blocks", False), ("says", {})):
+    for name, value in (("alternating", False), ("lanes", False), ("blocks", False), ("says", {}), ("residual", False)):
         if getattr(form, name):
             yield f"no-{name}", dataclasses.replace(form, **{name: value})
     if form.names.two:
@@ -91,6 +142,8 @@ def tensor_mutants(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         for fault, mutant in part_mutants(part):
             parts = (*tensor.parts[:p], mutant, *tensor.parts[p + 1 :])
             yield f"{part.role}-{fault}", dataclasses.replace(tensor, parts=parts)
+    if tensor.fixed:
+        yield "not-fixed", dataclasses.replace(tensor, fixed=False)
     if tensor.stacked:
         yield "not-stacked", dataclasses.replace(tensor, stacked=False)
     if tensor.shape:
@@ -107,7 +160,9 @@ def part_mutants(part: Part) -> Iterator[tuple[str, Part]]:
         swapped = part.gates[:a] + part.gates[a + 1] + part.gates[a] + part.gates[a + 2 :]
         yield f"gates-{swapped}", dataclasses.replace(part, gates=swapped)
     if part.role.startswith("weight") and part.role != "weight_ch":
-        yield "other-way-round", dataclasses.replace(part, transposed=not part.transposed)
+        yield "other-way-round", dataclasses.replace(part, transposed=not part.transposed, reshaped=False)
+    if part.reshaped:
+        yield "transposed", dataclasses.replace(part, transposed=True, reshaped=False)
     if part.run:
         yield "first-run", dataclasses.replace(part, run=0)
     if part.forget_offset:
@@ -130,12 +185,18 @@ def caught(mutant: Layout) -> Iterator[bool]:
     for case in CASES:
         if layout_of(case).name == mutant.name:
             yield noticed(lambda case=case: error(case, mutant) <= bound(case))
+    for name in FIXTURES:
+        if name.split("/")[0] == mutant.name:
+            yield noticed(lambda name=name: fixture_error(name, mutant) <= 1e-12)
+    for name, config in CONTRADICTIONS.items():
+        if name.split("/")[0] == mutant.name:
+            yield noticed(lambda name=name, config=config: refused(name, mutant, config))
 
 
 def noticed(holds: Any) -> bool:
     try:
         return not holds()
-    except unilstm.LayoutError:
+    except (unilstm.LayoutError, unilstm.SpecError):
         return True
 
 

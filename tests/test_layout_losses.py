@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layout_cases import usual
-from unilstm import LayoutError, LossyConversion, LSTMSpec, UnsupportedByLayout, Weights, layouts
+from layout_cases import USUAL, usual
+from unilstm import LayoutError, LossyConversion, LSTMSpec, SpecError, UnsupportedByLayout, Weights, layouts
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -89,7 +89,11 @@ def test_an_unknown_loss_is_refused() -> None:
 @pytest.mark.parametrize(
     ("layout", "fields", "message"),
     [
-        ("torch", {"peephole": True}, "peephole=True has no place in layout 'torch'. Layouts that hold it: onnx."),
+        (
+            "torch",
+            {"peephole": True},
+            "peephole=True has no place in layout 'torch'. Layouts that hold it: onnx, tensorflow, addons-peephole.",
+        ),
         (
             "torch",
             {"direction": "reverse"},
@@ -101,10 +105,9 @@ def test_an_unknown_loss_is_refused() -> None:
         ("torch", {"highway": True}, "highway=True has no place in layout 'torch'. Layouts that hold it: allennlp."),
         (
             "allennlp",
-            {"num_layers": 2},
-            "direction='forward' has no place in layout 'allennlp'. StackedAlternatingLstm runs its even layers",
+            {"num_layers": 2, "direction": "reverse"},
+            "direction='reverse' has no place in layout 'allennlp'. StackedAlternatingLstm runs its even layers",
         ),
-        ("allennlp", {"direction": "bidirectional"}, "direction='bidirectional' has no place in layout 'allennlp'."),
         ("allennlp", {"highway": True, "proj_size": 3}, "proj_size=3 has no place in layout 'allennlp'."),
         (
             "onnx",
@@ -112,7 +115,11 @@ def test_an_unknown_loss_is_refused() -> None:
             "merge='sum' has no place in layout 'onnx'. Layouts that",
         ),
         ("jax-cudnn", {"direction": "reverse"}, "direction='reverse' has no place in layout 'jax-cudnn'."),
-        ("keras", {"proj_size": 3}, "proj_size=3 has no place in layout 'keras'. Layouts that hold it: torch, paddle."),
+        (
+            "keras",
+            {"proj_size": 3},
+            "proj_size=3 has no place in layout 'keras'. Layouts that hold it: torch, paddle, mxnet, tensorflow",
+        ),
         ("torch", {"learned_state": True}, "learned_state=True has no place"),
         ("onnx", {"cell_clip": 3.0}, "cell_clip=3.0 has no place"),
         ("keras", {"gate_clip": 3.0}, "gate_clip=3.0 has no place in layout 'keras'. Layouts that hold it: onnx."),
@@ -163,16 +170,19 @@ HELD = {
     ("arraylstm", "attention"),
     ("haste", "joint-norm"),
     ("haste", "zoneout-hidden"),
+    ("custom-lstms", "normalized-state"),
+    ("addons-layer-norm", "normalized-state"),
+    ("allennlp-projection", "residual"),
+    ("elmo", "residual"),
 }
 
 
 def altered(layout: str, case: str) -> LSTMSpec:
     fields = usual(layout) | ({"num_blocks": 2} if layout == "lmp" else {}) | ALTERED[case]
-    if case in ("slstm", "minlstm", "gate-recurrence", "no-gate"):  # which have no blocks
-        fields.pop("num_blocks", None)
-    if layout == "allennlp" and fields.get("num_layers"):
-        fields["direction"] = "alternating"
-    return LSTMSpec(4, 6, **fields)
+    try:
+        return LSTMSpec(4, 6, **fields)
+    except SpecError:  # another cell, or one without gates, that cannot have what the layout usually has
+        return LSTMSpec(4, 6, bias=fields["bias"], **ALTERED[case])
 
 
 @pytest.mark.parametrize(("layout", "case"), list(itertools.product(layouts.names(), ALTERED)))
@@ -183,11 +193,7 @@ def test_a_cell_of_another_make_is_held_or_refused(layout: str, case: str) -> No
         mapping = weights.to_layout(layout)
         assert Weights.from_layout(layout, mapping, **weights.layout_config(layout)) == weights
         return
-    named = "|".join(
-        {"lanes": ("lanes",), "norm-eps": ("layer_norm", "layer_norm_eps")}.get(case, tuple(ALTERED[case]))
-    )
-    if layout == "lmp":  # which the other cells' specs lack
-        named += "|num_blocks"
+    named = "|".join([*ALTERED[case], *USUAL.get(layout, {})])
     with pytest.raises(UnsupportedByLayout, match=f"^({named})=.* has no place in layout {layout!r}"):
         weights.to_layout(layout, allow=tuple(layouts.LOSSES))
     with pytest.raises(UnsupportedByLayout, match=f"^({named})="):

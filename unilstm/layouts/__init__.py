@@ -12,25 +12,35 @@ from ..errors import LayoutError
 from ..parameters import Array
 from ..weights import Weights
 from . import engine
+from .addons import ADDONS_LAYER_NORM, ADDONS_PEEPHOLE
 from .allennlp import ALLENNLP
 from .arraylstm import ARRAYLSTM
+from .awd import AWD
+from .custom_lstms import CUSTOM_LSTMS
 from .detect import Found, find
+from .elmo import ALLENNLP_PROJECTION, ELMO
 from .equinox import EQUINOX
 from .flax import FLAX
 from .haiku import HAIKU
 from .haste import HASTE
 from .jax_cudnn import JAX_CUDNN
 from .keras import KERAS
+from .keras_cudnn import KERAS_CUDNN
 from .layout import Layout
 from .lmp import LMP
 from .losses import LOSSES
+from .mlx import MLX
+from .mxnet import MXNET
 from .nnx import NNX
 from .onnx import ONNX
 from .paddle import PADDLE
+from .tensorflow import TENSORFLOW
 from .torch import TORCH
 
-_ALL = (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP, LMP, ARRAYLSTM, HASTE)
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}
+_FIRST = (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP, LMP, ARRAYLSTM, HASTE)
+_THEN = (CUSTOM_LSTMS, MXNET, TENSORFLOW, ADDONS_PEEPHOLE, ADDONS_LAYER_NORM, AWD, MLX, KERAS_CUDNN)
+_LAST = (ALLENNLP_PROJECTION, ELMO)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _FIRST + _THEN + _LAST}
 
 
 def names() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..activations import Activation
 from ..errors import LayoutError, UnilstmError
 from ..spec import LSTMSpec
+from ..validation import CHECKS
 from .sizes import told
 from .tables import NOT_SAID, Argument, Arguments, Claims, Form
 
@@ -24,7 +25,9 @@ TRAINING = {
     "weight_dropout": 0.0,
 }
 
-_FIELDS = {f.name: f.default for f in dataclasses.fields(LSTMSpec)}
+_OPTIONAL = {"weight_ch": "peephole", "weight_hr": "proj_size"}
+_USUAL = {f.name: f.default for f in dataclasses.fields(LSTMSpec)}
+_FIELDS = tuple(_USUAL)
 
 
 class NotTold(LayoutError):
@@ -39,14 +42,26 @@ class NotTold(LayoutError):
 
 
 class Said(NamedTuple):
-    """What arguments and arrays say: the spec, and what is added to the forget gate at run time (None: as usual)."""
+    """What arguments and arrays say.
+
+    forget_offset: what is added to the forget gate at run time (None: as usual). added: whether a third bias may be
+    added to another.
+    """
 
     spec: LSTMSpec
     forget_offset: float | None
+    added: bool
 
 
 def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> Said:
     """What arguments and arrays agree on. Raises LayoutError where they do not, or an argument is unknown."""
+    fields = _fields(layout, config, seen)
+    spec = LSTMSpec(**{field: value for field, value in fields.items() if field in _FIELDS})
+    return Said(spec, fields.get("forget_offset"), fields.get("added", False))
+
+
+def _fields(layout: Layout, config: Mapping[str, Any], seen: Claims) -> dict[str, Any]:
+    """The fields that are said, be there a spec that has them all or not."""
     accepted = [name for entry in layout.arguments for name in entry.names]
     for key in config:
         if key not in accepted:
@@ -70,9 +85,7 @@ def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> Said:
                     f"Leave {entry.names[0]} out, or correct it."
                 )
             by.setdefault(field, text)
-    fields = usual | {field: _choose(options, usual.get(field)) for field, options in claims.items()}
-    spec = LSTMSpec(**{field: value for field, value in fields.items() if field in _FIELDS})
-    return Said(spec, fields.get("forget_offset"))
+    return usual | {field: _choose(options, usual.get(field)) for field, options in claims.items()}
 
 
 def _claims(layout: Layout, entry: Argument | Arguments, config: Mapping[str, Any], seen: Claims) -> Claims:
@@ -139,16 +152,23 @@ def best(layout: Layout, spec: LSTMSpec) -> Written:
 def _write(layout: Layout, form: Form, spec: LSTMSpec) -> Written:
     """The arguments, and where the spec that they and the arrays would be read back as differs."""
     facts = {field: getattr(spec, field) for field in _FIELDS}
-    facts |= {"form": form.name, "forget_offset": form.forget_offset}
+    facts |= {"form": form.name, "forget_offset": form.forget_offset, "added": False}
     config = {name: value for entry in layout.arguments for name, value in entry.write(facts).items()}
-    again = read(layout, config, _told(form, spec)).spec
-    return Written(form, config, [field for field in _FIELDS if getattr(spec, field) != getattr(again, field)])
+    again = _USUAL | _fields(layout, config, _told(form, spec))
+    lacking = {field for role, field in _OPTIONAL.items() if role in form.needs and not getattr(spec, field)}
+    return Written(form, config, [f for f in _FIELDS if facts[f] != _as_field(f, again[f]) or f in lacking])
+
+
+def _as_field(field: str, value: Any) -> Any:
+    """A value as a spec has it."""
+    return CHECKS[field](field, value)
 
 
 def _told(form: Form, spec: LSTMSpec) -> Claims:
     """What the arrays of a spec would say in a form, as far as it can hold them."""
     two = spec.num_directions == 2 and (form.names.two is not None or form.tensors[0].span != "direction")
     layers = spec.num_layers if form.stacks else 1
+    lanes = spec.lanes if form.lanes else 1
     return {
         "input_size": (spec.input_size,),
         "hidden_size": (spec.hidden_size,),
@@ -156,5 +176,11 @@ def _told(form: Form, spec: LSTMSpec) -> Claims:
         "direction": form.directions(layers, two),
         "proj_size": (spec.proj_size if form.holds("weight_hr") else 0,),
         "num_blocks": ((spec.num_blocks or spec.hidden_size) if form.blocks else 0,),
-        **told(form, str(spec.bias), spec.peephole and form.holds("weight_ch"), spec.lanes if form.lanes else 1),
+        **told(form, _bias(form, spec), spec.peephole and form.holds("weight_ch"), layers, lanes),
     }
+
+
+def _bias(form: Form, spec: LSTMSpec) -> str:
+    """The biases of a spec, or those that the form has instead."""
+    there = {"double": form.holds("bias_ih"), "single": form.holds("bias") or bool(form.single_bias), "none": True}
+    return str(spec.bias) if there[str(spec.bias)] else next(bias for bias, holds in there.items() if holds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -95,7 +96,7 @@ def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candida
     directions = ("two", "one") if explicit(form.names) else ("any",)
     for layer, direction in product(layers, directions):
         for prefix, names in _groups(form, shapes, layer, direction):
-            if not any(form.marker in name for name in names):
+            if not any(re.search(form.marker, name) for name in names):
                 continue
             own = {name[len(prefix) :]: shapes[name] for name in names}
             try:

@@ -38,7 +38,7 @@ def write(layout: Layout, weights: Weights, prefix: str, allow: tuple[str, ...])
     for place in wanted:
         out[place.name] = np.zeros(place.shape, weights.dtype)
         tensor = out[place.name].reshape(place.inner)
-        for block in place.blocks:
+        for block in () if place.fixed else place.blocks:
             exact = block.write(tensor, arrays[block.parameter]) and exact
     losses.check(layout, held.losses if exact else held.losses | {"forget-offset": ""}, allow)
     aliases = naming.alias_names(held.form, held.spec)
@@ -49,7 +49,7 @@ def write(layout: Layout, weights: Weights, prefix: str, allow: tuple[str, ...])
 def _check_complete(layout: Layout, wanted: list[Place], arrays: Mapping[str, Array]) -> None:
     """Every number has one place: a layout that lacks one is wrong, and what it writes would be."""
     left = {name: array.size for name, array in arrays.items()}
-    for block in (block for place in wanted for block in place.blocks):
+    for block in (block for place in wanted if not place.fixed for block in place.blocks):
         left[block.parameter] -= block.size
     if wrong := [name for name, size in left.items() if size]:
         raise LayoutError(
@@ -72,16 +72,20 @@ def read(layout: Layout, mapping: Mapping[str, Any], prefix: str, config: Mappin
 def _read(layout: Layout, given: dict[str, Array], config: Mapping[str, Any]) -> Weights:
     shapes = {name: array.shape for name, array in given.items()}
     matched = match(layout, shapes)
-    spec, wanted = check_shapes(layout, matched, shapes, config)
+    said, wanted = check_shapes(layout, matched, shapes, config)
+    spec = said.spec
     _check_dtypes(given)
-    _check_fixed(wanted, matched, given)
+    fixed = [place for place in wanted if place.fixed and np.any(given.get(matched.at.get(place.key, ""), 0))]
+    for place in fixed:
+        if not (said.added and place.blocks):
+            _refuse_fixed(matched, place)
     _check_aliases(wanted, matched, given, spec)
     dtype = next(iter(given.values())).dtype.name  # in this machine's byte order
     arrays = {name: np.empty(p.shape, dtype) for name, p in parameters(spec).items()}
-    for place in (place for place in wanted if place.blocks):
+    for place in [place for place in wanted if not place.fixed] + fixed:
         tensor = given[matched.at[place.key]].reshape(place.inner)
         for block in place.blocks:
-            block.read(tensor, arrays[block.parameter])
+            block.read(tensor, arrays[block.parameter], add=place.fixed)
     return Weights(spec, arrays)
 
 
@@ -131,10 +135,11 @@ def _check_dtypes(given: Mapping[str, Array]) -> None:
 
 def check_shapes(
     layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-) -> tuple[LSTMSpec, list[Place]]:
-    """The spec, and its tensors: every one is there, has its shape, and there is none beside. Raises LayoutError."""
-    spec, offset = arguments.read(layout, config, sizes.see(matched, shapes))
-    wanted = places(matched.form.with_offset(offset), spec)
+) -> tuple[arguments.Said, list[Place]]:
+    """What is said, and the spec's tensors: all are there, in shape, and none beside. Raises LayoutError."""
+    said = arguments.read(layout, config, sizes.see(matched, shapes))
+    spec = said.spec
+    wanted = places(matched.form.with_offset(said.forget_offset), spec)
     at = {place.key: place.shape for place in wanted}
     for place in wanted:
         if place.key not in matched.at and not place.fixed:
@@ -142,6 +147,8 @@ def check_shapes(
                 f"{place.name!r} is missing; in {spec!r} it has shape {list(place.shape)}. Give every tensor there."
             )
     for key, name in matched.at.items():
+        if matched.form.tensors[key[0]].derived:
+            continue
         if key not in at:
             raise LayoutError(f"{name!r} has no place in {spec!r}. Leave it out, or correct the arguments.")
         if shapes[name] != at[key]:
@@ -149,16 +156,22 @@ def check_shapes(
                 f"{name!r} has shape {list(shapes[name])}, but must have {list(at[key])} in {spec!r}. "
                 "Give the tensors of one LSTM, as they are."
             )
-    return spec, wanted
+    return said, wanted
 
 
-def _check_fixed(wanted: list[Place], matched: Match, given: Mapping[str, Array]) -> None:
-    for place in wanted:
-        if place.fixed and place.key in matched.at and np.any(given[matched.at[place.key]]):
-            raise LayoutError(
-                f"{matched.at[place.key]!r} is an initial state that is not zero. Give learned_state=True to read "
-                "it as one that a layer learns, or leave it out of the mapping."
-            )
+def _refuse_fixed(matched: Match, place: Place) -> None:
+    """A tensor of no parameter must not say anything."""
+    name = matched.at[place.key]
+    if place.blocks:
+        raise LayoutError(
+            f"{name!r} is a bias beside two others, and not zero. Give add_bias=True to add it to one of them, "
+            f"{place.blocks[0].parameter!r} in unilstm's names: lossless for outputs up to the rounding of one "
+            "addition, but not for training, because three biases step three times as far."
+        )
+    raise LayoutError(
+        f"{name!r} is an initial state that is not zero. Give learned_state=True to read it as one that a layer "
+        "learns, or leave it out of the mapping."
+    )
 
 
 def _check_aliases(wanted: list[Place], matched: Match, given: Mapping[str, Array], spec: LSTMSpec) -> None:

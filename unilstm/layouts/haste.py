@@ -22,7 +22,7 @@ _NORM = (
 )
 
 # The plain names are Keras's, too. In a file that joins them by dots, as a state_dict does, both are reported.
-LSTM = Form("LSTM", _PLAIN, _NAMES, marker=".")
+LSTM = Form("LSTM", _PLAIN, _NAMES, marker="[.]")
 LAYER_NORM_LSTM = Form("LayerNormLSTM", _PLAIN + _NORM, _NAMES, says={"layer_norm": ("joint",)})
 
 HASTE = Layout(
@@ -47,6 +47,6 @@ HASTE = Layout(
     bias_optional=False,
     notes="layer_norm=True is the class LayerNormLSTM, whose names tell it. dropout is DropConnect on "
     "recurrent_kernel, zoneout that of h. forget_bias is an initial value, which the stored bias has. One layer a "
-    "module: several are written under layer_0., layer_1., … .",
+    "module: several are written under layer_0., layer_1., … . haste_tf keeps its kernels as TensorFlow does.",
     source="haste ceba32e, frameworks/pytorch/lstm.py, layer_norm_lstm.py",
 )

@@ -68,50 +68,61 @@ def _write_dropouts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"dropout": facts["input_dropout"]} if facts["input_dropout"] else {}
 
 
+DROPOUTS = Arguments(
+    _DROPOUTS,
+    ("input_dropout", "recurrent_dropout", "recurrent_dropout_kind"),
+    _read_dropouts,
+    _write_dropouts,
+    rule="Keras has a mask a gate for h (recurrent_dropout), or one mask for x (dropout); not both.",
+)
+
+ARGUMENTS = (
+    Argument("units", "hidden_size"),
+    Argument("input_size", "input_size", written=False),
+    Argument(
+        "activation",
+        table=tuple((name, {"cell_activation": a, "output_activation": a}) for name, a in ACTIVATIONS),
+        default="tanh",
+        rule="Keras has one `activation` for the candidate and the output, by name and without parameters.",
+    ),
+    Argument(
+        "recurrent_activation",
+        table=tuple((name, {"gate_activation": a}) for name, a in ACTIVATIONS),
+        default="sigmoid",
+        rule="Keras knows `recurrent_activation` by name and without parameters.",
+    ),
+)
+
+# Those of any recurrent layer of Keras, and of Bidirectional around it.
+WRAPPER_ARGUMENTS = (
+    Argument(
+        "go_backwards",
+        table=((True, {"direction": "reverse"}), (False, {"direction": ("forward", "bidirectional")})),
+        default=False,
+    ),
+    Argument(
+        "merge_mode",
+        table=(
+            ("concat", {"direction": "bidirectional", "merge": "concat"}),
+            ("sum", {"direction": "bidirectional", "merge": "sum"}),
+            ("mul", {"direction": "bidirectional", "merge": "mul"}),
+            ("ave", {"direction": "bidirectional", "merge": "average"}),
+            (None, {"direction": ("forward", "reverse"), "merge": "concat"}),  # here: no Bidirectional
+        ),
+        default=None,
+    ),
+    Argument("batch_first", "batch_first", default=True),
+)
+
 KERAS = Layout(
     name="keras",
     title="keras.layers.LSTM, alone or in keras.layers.Bidirectional",
     forms=(LSTM,),
     arguments=(
-        Argument("units", "hidden_size"),
-        Argument("input_size", "input_size", written=False),
-        Argument(
-            "activation",
-            table=tuple((name, {"cell_activation": a, "output_activation": a}) for name, a in ACTIVATIONS),
-            default="tanh",
-            rule="Keras has one `activation` for the candidate and the output, by name and without parameters.",
-        ),
-        Argument(
-            "recurrent_activation",
-            table=tuple((name, {"gate_activation": a}) for name, a in ACTIVATIONS),
-            default="sigmoid",
-            rule="Keras knows `recurrent_activation` by name and without parameters.",
-        ),
+        *ARGUMENTS,
         Argument("use_bias", table=((True, {"bias": "single"}), (False, {"bias": "none"})), default=True),
-        Argument(
-            "go_backwards",
-            table=((True, {"direction": "reverse"}), (False, {"direction": ("forward", "bidirectional")})),
-            default=False,
-        ),
-        Argument(
-            "merge_mode",
-            table=(
-                ("concat", {"direction": "bidirectional", "merge": "concat"}),
-                ("sum", {"direction": "bidirectional", "merge": "sum"}),
-                ("mul", {"direction": "bidirectional", "merge": "mul"}),
-                ("ave", {"direction": "bidirectional", "merge": "average"}),
-                (None, {"direction": ("forward", "reverse"), "merge": "concat"}),  # here: no Bidirectional
-            ),
-            default=None,
-        ),
-        Arguments(
-            _DROPOUTS,
-            ("input_dropout", "recurrent_dropout", "recurrent_dropout_kind"),
-            _read_dropouts,
-            _write_dropouts,
-            rule="Keras has a mask a gate for h (recurrent_dropout), or one mask for x (dropout); not both.",
-        ),
-        Argument("batch_first", "batch_first", default=True),
+        *WRAPPER_ARGUMENTS,
+        DROPOUTS,
     ),
     bias="single",
     bias_optional=True,

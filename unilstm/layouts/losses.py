@@ -76,7 +76,7 @@ def _mended(layout: Layout, spec: LSTMSpec) -> Held:
         losses["drop-dropout"] = ", ".join(f"{field}={getattr(spec, field)!r}" for field in lost)
         spec = spec.replace(**dropped)
         written = best(layout, spec)
-    if spec.learned_state and any(tensor.fixed for tensor in written.form.tensors):
+    if spec.learned_state and written.form.holds("h_0"):
         losses["fixed-state"] = ""
     return Held(spec, losses, *written)
 

@@ -107,7 +107,8 @@ def match_form(form: Form, names: Iterable[str]) -> tuple[Match, list[str]]:
 
 
 def find_hit(known: Patterns, name: str) -> Hit | None:
-    """What a name says, if it has one of these patterns."""
+    """What a name says, if it has one of these patterns; of several the one that explains most of it."""
+    best: Hit | None = None
     for tensor, literal, regex in known:
         hit = regex.fullmatch(name) if literal in name else None
         if hit is not None:
@@ -116,8 +117,12 @@ def find_hit(known: Patterns, name: str) -> Hit | None:
             text = next((t for t in (back, fore, one) if t is not None), "")
             two = back is not None or fore is not None
             layer = int(said.get("k") or 0) or int(said.get("k2") or 0) // 2
-            return Hit(tensor, layer, int(back is not None), two, text, said.get("prefix") or "")
-    return None
+            prefix = said.get("prefix") or ""
+            if best is None or len(prefix) < len(best.prefix):
+                best = Hit(tensor, layer, int(back is not None), two, text, prefix)
+            if not prefix:
+                break
+    return best
 
 
 @lru_cache(maxsize=256)
@@ -127,7 +132,7 @@ def patterns(form: Form, layer: str = "any", direction: str = "any", prefixed: b
     layer: "any", or "stack" or "single" for names with or without a layer only; direction: "any", "two", "one".
     prefixed: after as short a prefix as will do.
     """
-    before = "(?P<prefix>(?:.*?[/.:])??)" if prefixed else ""
+    before = f"(?P<prefix>(?:.*?[{form.joints}])??)" if prefixed else ""
     templates: list[tuple[int | None, str, Names]] = [(i, t.name, form.names) for i, t in enumerate(form.tensors)]
     templates += [(None, alias, _ALIASES) for alias in form.aliases]
     found: Patterns = []
@@ -141,9 +146,9 @@ def patterns(form: Form, layer: str = "any", direction: str = "any", prefixed: b
 
 
 def _layer_pattern(names: Names, layer: str) -> str:
-    text = _escape(names.layer)
+    text = _escape(names.layer) if isinstance(names.layer, str) else _piece(names.layer)
     for number, pattern in _NUMBERS.items():
-        text = text.replace(_escape(number), pattern)
+        text = text.replace(_escape(number), pattern).replace(number, pattern)
     if names.always or layer == "stack":
         return text
     return f"(?:{text})?" if names.layer and layer == "any" else ""

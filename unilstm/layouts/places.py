@@ -46,10 +46,11 @@ class Block:
         inside[...] = own - own.dtype.type(self.offset)
         return bits(self._true(inside)) == bits(own)
 
-    def read(self, tensor: Array, array: Array) -> None:
-        """Copy the block out of its tensor into its array."""
+    def read(self, tensor: Array, array: Array, add: bool = False) -> None:
+        """Copy the block out of its tensor into its array, or add it there."""
         inside, own = self._true(tensor[self.where].reshape(self.shape)), array[self.rows]
-        own[...] = inside.T if self.transposed else inside.reshape(own.shape)
+        inside = inside.T if self.transposed else inside.reshape(own.shape)
+        own[...] = own + inside if add else inside
 
     def _true(self, inside: Array) -> Array:
         """The numbers the system computes with. Rounded once here where it rounds at every step."""
@@ -64,7 +65,8 @@ def bits(array: Array) -> bytes:
 class Place:
     """One tensor of a spec: which, its shape, and what is in it.
 
-    inner: the shape its blocks are places of, where it is not the tensor's own. fixed: zeros, of no parameter.
+    inner: the shape its blocks are places of, where it is not the tensor's own. fixed: zeros, of no parameter, or to be
+    added to one.
     """
 
     key: Key
@@ -99,10 +101,10 @@ def _place(form: Form, spec: LSTMSpec, stack: list[list[Roles]], key: Key) -> Pl
     index, k, d = key
     tensor, roles = form.tensors[index], stack[k][d]
     fixed = not set(tensor.roles) <= set(roles)
-    if fixed and not tensor.fixed:
+    if tensor.derived or (fixed and not tensor.fixed):
         return None
     if tensor.span == "direction":
-        inner, blocks = _one(tensor, _roles(form, spec.replace(learned_state=True), k, d) if fixed else roles)
+        inner, blocks = _one(tensor, _lacking(form, spec, tensor, k, d) if fixed else roles)
     elif tensor.span == "layer" and d == 0:
         inner, blocks = _stacked(tensor, stack[k])
     elif tensor.span == "stack" and d == 0 and k == 0:
@@ -110,7 +112,14 @@ def _place(form: Form, spec: LSTMSpec, stack: list[list[Roles]], key: Key) -> Pl
     else:
         return None
     name = naming.written(form, tensor, spec.num_layers, spec.num_directions, k, d)
-    return Place(key, name, _stored(tensor, spec) or inner, () if fixed else tuple(blocks), inner, fixed)
+    kept = () if fixed and not tensor.added else tuple(blocks)
+    return Place(key, name, _stored(tensor, spec) or inner, kept, inner, fixed)
+
+
+def _lacking(form: Form, spec: LSTMSpec, tensor: Tensor, layer: int, direction: int) -> Roles:
+    """The parameters of a tensor that the spec lacks: as if it learned its states, or those that it is added to."""
+    roles = _roles(form, spec.replace(learned_state=True), layer, direction)
+    return dict.fromkeys(tensor.roles, roles[tensor.added]) if tensor.added else roles
 
 
 def _stored(tensor: Tensor, spec: LSTMSpec) -> Extent:

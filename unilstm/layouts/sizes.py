@@ -40,6 +40,9 @@ def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
     form = matched.form
     present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
+    if lacking := set(form.needs) - present:
+        names = [written(form, t, matched.num_layers, 1, 0, 0) for t in form.tensors if lacking & set(t.roles)]
+        raise LayoutError(f"{names[0]!r} is missing, which {form.name} always has. Give all tensors of the LSTM.")
     bias, peephole = _bias(matched, present), "weight_ch" in present
     if form.flat:
         return told(form, bias, peephole)
@@ -52,12 +55,12 @@ def see(matched: Match, shapes: Shapes) -> Claims:
         "hidden_size": (size["H"],),
         "proj_size": (size["S"] if "weight_hr" in present else 0,),
         "num_blocks": (size["K"] if form.blocks else 0,),
-        **told(form, bias, peephole, _lanes(matched, size)),
+        **told(form, bias, peephole, matched.num_layers, _lanes(matched, size)),
     }
 
 
-def told(form: Form, bias: str, peephole: bool, lanes: int = 1) -> Claims:
-    """What a form says by itself, with these biases, peepholes and lanes."""
+def told(form: Form, bias: str, peephole: bool, num_layers: int = 1, lanes: int = 1) -> Claims:
+    """What a form says by itself, with these biases, peepholes, layers and lanes."""
     poolings = form.says.get("lane_pooling", ("sum",))
     return {
         "form": (form.name,),
@@ -65,7 +68,8 @@ def told(form: Form, bias: str, peephole: bool, lanes: int = 1) -> Claims:
         "peephole": (peephole,),
         "highway": (form.holds("weight_xh"),),
         "layer_norm": ("none",),
-        "learned_state": (False, True) if any(tensor.fixed for tensor in form.tensors) else (False,),
+        "learned_state": (False, True) if form.holds("h_0") else (False,),
+        "residual": (form.residual and num_layers > 1,),
         **form.says,
         "lanes": (lanes,),
         "lane_pooling": ("sum",) if lanes == 1 and "sum" in poolings else poolings,
@@ -139,7 +143,11 @@ def recurrent(matched: Match, shapes: Shapes) -> bool:
     """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
     size = solve(matched, shapes)
     _lanes(matched, size)
-    weights = [n for n, tensor in enumerate(matched.form.tensors) if {"weight_ih", "weight_hh"} & set(tensor.roles)]
+    weights = [
+        n
+        for n, tensor in enumerate(matched.form.tensors)
+        if {"weight_ih", "weight_hh"} & set(tensor.roles) and not tensor.derived
+    ]
     return all(
         (name := matched.at.get((n, 0, 0))) is not None
         and shape(matched.form, n, size) == shapes[name][matched.form.tensors[n].span == "layer" :]

@@ -13,7 +13,7 @@ from typing import Any
 
 NOT_SAID: Any = object()  # an argument whose absence says nothing: the arrays tell
 
-# Field of LSTMSpec → the values it may have. Also of "form" and of "forget_offset", which are none of its fields.
+# Field of LSTMSpec → the values it may have. Also of "form", "forget_offset" and "added", which are none of its fields.
 Claims = dict[str, tuple[Any, ...]]
 
 
@@ -29,19 +29,19 @@ class Piece:
 class Names:
     """How layers and directions appear in names: what replaces `{layer}` and `{direction}` of a tensor's name.
 
-    layer: with {k}, the layer, or {2k}, twice the layer; "" where there can be one only. always: also where there is
-    one layer only; else a lone layer has the bare name. one: the direction of a layer that has one. two: forward and
-    backward of one that has two.
+    layer: with {k}, the layer, or {2k}, twice the layer; "" where there can be one only; a Piece where other names are
+    read, too. always: also where there is one layer only; else a lone layer has the bare name. one: the direction of a
+    layer that has one. two: forward and backward of one that has two.
     """
 
-    layer: str = "layer_{k}/"
+    layer: str | Piece = "layer_{k}/"
     always: bool = False
     one: Piece = Piece("")
     two: tuple[Piece, Piece] | None = None
 
     def layer_text(self, k: int, num_layers: int) -> str:
-        text = self.layer.replace("{k}", str(k)).replace("{2k}", str(2 * k))
-        return text if self.always or num_layers > 1 else ""
+        text = self.layer if isinstance(self.layer, str) else self.layer.text
+        return text.replace("{k}", str(k)).replace("{2k}", str(2 * k)) if self.always or num_layers > 1 else ""
 
     def direction_text(self, d: int, num_directions: int) -> str:
         return self.two[d].text if self.two and num_directions == 2 else self.one.text
@@ -72,8 +72,9 @@ class Tensor:
 
     stacked: the parts follow each other on a new first axis instead. shape: how the system shapes a vector, where that
     is not a vector: symbols K (blocks), U (units a block), S (features of h), 1.
-    fixed: an initial state that the system has, but never learns: where a spec has none, it is zeros, and may be left
-    out when read.
+    fixed: it is there without its parameter, too, as zeros, and may be left out when read: an initial state that the
+    system never learns; or a third bias, and then `added` is the role that it is added to when a caller allows it.
+    derived: the system computes it from the others: it is passed over when read, and not written.
     span: "direction" — one a direction; "layer" — one a layer, the directions stacked on a new first axis;
     "stack" — one flat vector for everything: run by run, layer by layer, direction by direction.
     """
@@ -85,6 +86,8 @@ class Tensor:
     stacked: bool = False
     shape: tuple[str, ...] = ()
     fixed: bool = False
+    added: str = ""
+    derived: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -101,11 +104,13 @@ class Form:
 
     aliases: the names that the first tensors would have under a second scheme (they exist where those do). All aliases
     of a stack, in order, point at all its tensors, in order: see paddle.py for why that is not the same.
-    marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all.
+    marker: a pattern that some name must contain for find() to report it; detect: whether find() looks for it at all;
+    joints: the characters that may end what stands before its names.
     single_bias: of two biases, the one in whose place a spec's single bias stands ("": it has a place of its own, or
     none). alternating: its layers run forward and backward in turn. lanes: its rows may be those of several lanes.
     blocks: its gates i f o have a row a block. says: what its being there says of a spec: field → the values possible
-    (where nothing is said: no norm).
+    (where nothing is said: no norm). residual: from the second layer on, each adds its input to its output.
+    needs: roles that it always has, weight_ch and weight_hr.
     """
 
     name: str
@@ -114,10 +119,13 @@ class Form:
     aliases: tuple[str, ...] = ()
     marker: str = ""
     detect: bool = True
+    joints: str = "/.:"
     single_bias: str = ""
     alternating: bool = False
     lanes: bool = False
     blocks: bool = False
+    residual: bool = False
+    needs: tuple[str, ...] = ()
     says: Claims = field(default_factory=dict, hash=False)
 
     def holds(self, role: str) -> bool:
@@ -163,7 +171,8 @@ class Argument:
     default: the system's own. An argument is written where it differs from it; without one, always.
     written: False for a name that is only read, because the system has no such argument or calls it otherwise.
     needed: the arrays don't tell, so that reading needs it. rule: what an error should say of the fields it covers.
-    also: fields that have these values, too, where the argument has not its default.
+    also: fields that have these values, too, where the argument has not its default. none: what None stands for.
+    forms: those that have it; none named: all.
     One with neither field nor table says nothing of a spec (how values are initialised, say): it is read, not written.
     """
 
@@ -175,6 +184,8 @@ class Argument:
     needed: bool = False
     rule: str = ""
     also: tuple[tuple[str, Any], ...] = ()
+    none: Any = None
+    forms: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -187,14 +198,16 @@ class Argument:
 
     def claims(self, value: Any) -> Claims | None:
         """What a value says; None if the argument cannot have it."""
+        value = self.none if value is None else value
+        form: Claims = {"form": self.forms} if self.forms else {}
         if self.field:
             usual = self.default is not NOT_SAID and _equal(value, self.default)
-            return {self.field: (value,)} | ({} if usual else {f: (v,) for f, v in self.also})
+            return {self.field: (value,)} | ({} if usual else {f: (v,) for f, v in self.also}) | form
         if not self.table:
-            return {}
+            return form
         for known, says in self.table:
             if value is known or (known is not None and _equal(value, known)):
-                return {f: v if isinstance(v, tuple) else (v,) for f, v in says.items()}
+                return form | {f: v if isinstance(v, tuple) else (v,) for f, v in says.items()}
         return None
 
     def open(self, seen: Claims) -> bool:
@@ -219,7 +232,9 @@ class Argument:
     def write(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The argument for a spec's fields, if it says anything that its default does not."""
         value = facts[self.field] if self.field else self._fitting(facts)
-        if not self.written or value is NOT_SAID or (self.default is not NOT_SAID and value == self.default):
+        if not self.written or value is NOT_SAID or (self.forms and facts["form"] not in self.forms):
+            return {}
+        if self.default is not NOT_SAID and value == self.default:
             return {}
         return {self.name: value} if all(facts[f] == v for f, v in self.also) else {}
 
