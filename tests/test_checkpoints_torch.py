@@ -119,14 +119,6 @@ def test_the_refusal_never_advises_to_run_the_file(tmp_path: Path) -> None:
     assert "safe_globals" not in str(raised.value)
 
 
-def test_a_torchscript_archive_is_refused_with_the_cure(tmp_path: Path) -> None:
-    path = save_zip(torch_state(), tmp_path / "m.pt")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("archive/constants.pkl", b"")
-    with pytest.raises(CheckpointError, match="is a TorchScript archive"):
-        unilstm.load(path)
-
-
 @pytest.mark.parametrize("keep", [3, 10, 500, -1, -30, -200])
 def test_a_truncated_zip_is_refused(tmp_path: Path, keep: int) -> None:
     path = save_zip(torch_state(), tmp_path / "m.pt")

@@ -13,10 +13,11 @@ _CHUNK = 1 << 20
 _HEADER = 30  # bytes of a part's own header, before its name and its extra field
 
 
-def parts(path: Path, *, compressed: bool = False) -> list[zipfile.ZipInfo]:
+def parts(path: Path, *, compressed: bool = False, compressed_below: str = "") -> list[zipfile.ZipInfo]:
     """The parts of a zip file, once it is known to be whole, and not to unpack to more than it is.
 
-    compressed: may parts be deflated? NumPy's may; torch and Keras never compress, so there it is a sign of a bomb.
+    compressed: may parts be deflated? NumPy's may; torch and Keras never compress arrays, so there it is a sign of a
+    bomb. compressed_below: a folder whose parts may be, because nothing reads them (TorchScript's programs).
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -28,7 +29,8 @@ def parts(path: Path, *, compressed: bool = False) -> list[zipfile.ZipInfo]:
     if len(set(names)) < len(names):
         raise CheckpointError(f"{path}: has two parts of one name. {AGAIN}")
     allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if compressed else (zipfile.ZIP_STORED,)
-    packed = next((part for part in found if part.compress_type not in allowed), None)
+    believed = [p for p in found if not (compressed_below and f"/{compressed_below}" in p.filename)]
+    packed = next((part for part in believed if part.compress_type not in allowed), None)
     if packed is not None:
         raise CheckpointError(
             f"{path}: its part {packed.filename!r} is compressed, as its writer never does. Unpack the file and pack "

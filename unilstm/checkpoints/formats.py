@@ -32,6 +32,7 @@ class Kind(NamedTuple):
 
 
 KINDS = (
+    Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),
     Kind("safetensors_file", (".safetensors",)),
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
     Kind("paddle_file", (".pdparams",)),

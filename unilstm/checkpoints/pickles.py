@@ -242,10 +242,17 @@ class _Bounded:
         return len(data)
 
 
-def read_plain(path: Path, file: IO[bytes], size: int, known: Names | None = None, persistent: Any = None) -> Any:
+def read_plain(
+    path: Path,
+    file: IO[bytes],
+    size: int,
+    known: Names | None = None,
+    persistent: Any = None,
+    reader: type[PlainUnpickler] = PlainUnpickler,
+) -> Any:
     """The value of a pickle of plain data. Raises CheckpointError, naming what else it holds."""
     try:
-        return PlainUnpickler(file, size, known, persistent).load()
+        return reader(file, size, known, persistent).load()
     except Refused as problem:
         if problem.name is not None:
             raise CheckpointError(

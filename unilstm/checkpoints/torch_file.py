@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import plugins
 from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
+from . import torchscript_file
 from .archives import check_sums, parts
 from .contents import AGAIN, Contents, Entry
 from .nesting import Leaf, leaves
+from .torch_inert import INERT, Inert
+from .torch_storage import Storages, native
 
 DEFAULT_LAYOUT = "torch"
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
+_MOST_STEPS = 2_000_000  # reads of an older file, which go opcode by opcode
 _LARGEST_PICKLE = 8 << 20  # bytes of names and shapes; that of a model with a thousand tensors has a tenth of one MB
 
 
@@ -28,19 +33,45 @@ def read(path: Path) -> Contents:
     torch = _torch()
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
-    if zipped:
-        _check_zip(path)
+    parts_ = _check_zip(path) if zipped else []
+    if any(Path(part.filename).name == "constants.pkl" for part in parts_):
+        return torchscript_file.read(path, parts_)
+    # Of a zip file only the index is read at first. torch before 2.11 does not say where in it the data is; and it
+    # crashes the process when it is to swap the bytes of a tensor without data.
+    storages = Storages(path, parts_)
+    lazily = zipped and native(storages)
+    found = _tensors(torch, path, "meta" if lazily else "cpu")
+    places = {leaf.name: _place(torch, leaf.value) for leaf in found} if lazily else {}
+    if None in places.values():
+        found, places = _tensors(torch, path, "cpu"), {}
+    return Contents(path, {leaf.name: _entry(path, leaf, storages, places.get(leaf.name)) for leaf in found})
+
+
+def _tensors(torch: Any, path: Path, device: str) -> list[Leaf]:
+    zipped = zipfile.is_zipfile(path)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals([(Inert, name) for name in INERT]),
+            path.open("rb") as file,
+        ):
             warnings.simplefilter("ignore")  # of torch about its own deprecated storages
-            # Only the zip format can be mapped into memory. Both stay on the CPU, wherever they were saved.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            source: Any = path if zipped else _Counted(path, file)
+            loaded = torch.load(source, map_location=device, weights_only=True, mmap=zipped)
     except MemoryError:
         raise CheckpointError(f"{path}: claims more data than there is memory for. {AGAIN}") from None
+    except CheckpointError:
+        raise
     except Exception as problem:  # a hostile pickle can make the unpickler raise anything
         raise _refused(path, problem) from problem
-    found = leaves(path, loaded, lambda value: isinstance(value, torch.Tensor))
-    return Contents(path, {leaf.name: _entry(path, leaf) for leaf in found})
+    return leaves(path, loaded, lambda value: isinstance(value, torch.Tensor))
+
+
+def _place(torch: Any, tensor: Any) -> int | None:
+    """Where in the file a tensor's storage starts; None of one that has none, or is not plain."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    return getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
 
 
 def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
@@ -52,27 +83,46 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) 
         raise OSError(str(problem)) from problem
 
 
-def _check_zip(path: Path) -> None:
+def _check_zip(path: Path) -> list[zipfile.ZipInfo]:
     """Refuse what torch.save never writes: compressed entries, and entries that overlap (both can be zip bombs)."""
-    found = parts(path)
-    names = {Path(part.filename).name: part for part in found}
-    if "constants.pkl" in names:
+    found = parts(path, compressed_below="code/")
+    index = next((part for part in found if Path(part.filename).name == "data.pkl"), None)
+    if index is not None and index.file_size > _LARGEST_PICKLE:
         raise CheckpointError(
-            f"{path}: is a TorchScript archive, which is a program. Open it with torch.jit.load where you trust it, "
-            'and save tensors only: torch.save(module.state_dict(), "weights.pt").'
+            f"{path}: its index of tensors has {index.file_size:,} bytes, more than {_LARGEST_PICKLE:,}. {_STATE_DICT}"
         )
-    if "data.pkl" in names and names["data.pkl"].file_size > _LARGEST_PICKLE:
-        raise CheckpointError(
-            f"{path}: its index of tensors has {names['data.pkl'].file_size:,} bytes, more than {_LARGEST_PICKLE:,}. "
-            f"{_STATE_DICT}"
-        )
-    check_sums(path, found)
+    check_sums(
+        path, [part for part in found if part.compress_type == zipfile.ZIP_STORED and "/data/" not in part.filename]
+    )
+    return found
 
 
-def _entry(path: Path, leaf: Leaf) -> Entry:
+def _entry(path: Path, leaf: Leaf, storages: Storages, place: int | None) -> Entry:
     name, tensor = leaf.name, leaf.value
-    read_ = partial(_array, path, name, tensor)
-    return Entry(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), read_, leaf.holder)
+    shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    if place is None:
+        return Entry(shape, dtype, partial(_array, path, name, tensor), leaf.holder)
+    if place not in storages.by_offset:
+        raise CheckpointError(f"{path}: {name!r} is not in a part of the file. {AGAIN}")
+    storage = storages.by_offset[place]
+    read_ = partial(storage.read, name, dtype, shape, tuple(tensor.stride()), tensor.storage_offset())
+    return Entry(shape, dtype, read_, leaf.holder)
+
+
+class _Counted:
+    """An older file of torch's, which is read one opcode after the other: at most so many of them."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path, self.file, self.steps = path, file, 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            raise CheckpointError(f"{self.path}: its pickle takes more than {_MOST_STEPS:,} steps. {_STATE_DICT}")
+        return self.file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def _array(path: Path, name: str, tensor: Any) -> Array:

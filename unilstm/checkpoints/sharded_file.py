@@ -1,0 +1,45 @@
+"""A model in several files: the index that says which array is in which, of .safetensors and of torch's .bin files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from .contents import AGAIN, Contents, Entry, check_count
+
+_LARGEST = 64 << 20
+
+
+def read(path: Path) -> Contents:
+    """Open an index and the files beside it that it names."""
+    from .formats import open_checkpoint
+
+    places = _weight_map(path)
+    shards: dict[str, Contents] = {}
+    entries: dict[str, Entry] = {}
+    for name, shard in places.items():
+        if shard not in shards:
+            shards[shard] = open_checkpoint(path.parent / shard)
+        if name not in shards[shard].entries:
+            raise CheckpointError(f"{path}: says that {name!r} is in {shard!r}, where it is not. {AGAIN}")
+        entries[name] = shards[shard].entries[name]
+    return Contents(path, entries)
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    if path.stat().st_size > _LARGEST:
+        raise CheckpointError(f"{path}: is longer than {_LARGEST:,} bytes, which no index is. {AGAIN}")
+    try:
+        index: Any = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as problem:
+        raise CheckpointError(f"{path}: is not JSON ({problem}). {AGAIN}") from None
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise CheckpointError(f"{path}: has no weight_map from names to files, as an index has. {AGAIN}")
+    check_count(path, len(places))
+    for shard in places.values():
+        if Path(shard).name != shard or shard.endswith(".json"):
+            raise CheckpointError(f"{path}: names the file {shard!r}, which is not beside it. Put it there.")
+    return places
