@@ -97,11 +97,12 @@ def _roles(form: Form, spec: LSTMSpec, layer: int, direction: int) -> Roles:
 
 
 def _place(form: Form, spec: LSTMSpec, stack: list[list[Roles]], key: Key) -> Place | None:
-    """None for a bias, a peephole or a projection that this spec does not have, and for what another place holds."""
+    """None for a bias, a peephole or a projection that this spec does not have, also where it would only be added to one,
+    and for what another place holds."""
     index, k, d = key
     tensor, roles = form.tensors[index], stack[k][d]
     fixed = not set(tensor.roles) <= set(roles)
-    if tensor.derived or (fixed and not tensor.fixed):
+    if tensor.derived or (fixed and (not tensor.fixed or (tensor.added and tensor.added not in roles))):
         return None
     if tensor.span == "direction":
         inner, blocks = _one(tensor, _lacking(form, spec, tensor, k, d) if fixed else roles)
