@@ -4,7 +4,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint conformance bench docs pictures clean
+.PHONY: help demo test lint conformance bench docs pages clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
@@ -13,7 +13,7 @@ help:
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
 	@echo "make docs         the documentation site, in site/"
-	@echo "make pictures     the cells' pictures in docs/variants/, after a change in docs/pictures/"
+	@echo "make pages        the cells' pictures in docs/variants/, and which layouts hold them: after a new one of either"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unilstm needs Python 3.11 or later: make PYTHON=python3.11 …")'
@@ -57,8 +57,9 @@ bench: .venv/.test
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict
 
-pictures: | .venv/bin/python
+pages: .venv/.all
 	$(BIN)/python docs/pictures/draw_cells.py
+	$(BIN)/python docs/pictures/layout_lines.py
 
 clean:
 	rm -rf .venv build dist site demo-output reports

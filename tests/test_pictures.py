@@ -13,7 +13,7 @@ import unilstm
 from unilstm import layer_masks
 from unilstm.parameters import layer_parameters
 from unilstm.presets import PRESETS
-from variant_pages import PAGES, ROOT, ROWS, STEPS, layouts_line, shape, spec_of, table, text
+from variant_pages import PAGES, ROOT, ROWS, STEPS, shape, spec_of, table, text
 
 
 def test_every_preset_has_a_page_and_a_picture_and_nothing_else_has() -> None:
@@ -28,9 +28,11 @@ def test_every_page_is_in_the_navigation_and_in_the_overview() -> None:
         assert f"[{name}]({name}.md)" in overview
 
 
-def test_the_pictures_are_what_is_drawn_and_nothing_in_them_overlaps() -> None:
-    command = [sys.executable, str(ROOT / "docs" / "pictures" / "draw_cells.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
+@pytest.mark.parametrize("script", ["draw_cells", "layout_lines"])
+def test_what_scripts_write_is_current(script: str) -> None:
+    """The pictures, in which nothing may overlap either, and the lines that name layouts."""
+    command = [sys.executable, str(ROOT / "docs" / "pictures" / f"{script}.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -76,7 +78,3 @@ class TestPage:
             listed = {n.format(k=layer): (shape(s, spec, layer), v) for n, s, v in table(name, "mask in training")}
             assert listed == there
         assert ("It has no masks" in text(name)) == (not layer_masks.names(spec))
-
-    def test_says_which_layouts_hold_it(self, name: str) -> None:
-        systems = " ".join(text(name).split("## Systems")[1].split("## Source")[0].split())
-        assert layouts_line(spec_of(name)) in systems

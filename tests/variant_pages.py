@@ -6,10 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import unilstm
-from unilstm import layouts
-from unilstm.errors import LossyConversion, UnsupportedByLayout
-
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "variants"
 STEPS, ROWS = 5, 3
@@ -42,22 +38,3 @@ def shape(written: str, spec: Any, layer: int) -> tuple[int, ...]:
     assert re.fullmatch(r"\[[\w ,·/+]+\]", written), written
     formula = re.sub(r"(?<=\d)(?=[A-Z])", "*", written.strip("[]").replace("·", "*").replace("/", "//"))
     return tuple(int(eval(part, {"__builtins__": {}}, sizes)) for part in formula.split(","))
-
-
-def layouts_line(spec: Any) -> str:
-    """What a page says of the layouts that hold its weights."""
-    weights, held, losing = unilstm.Weights.initial(spec, 0), [], []
-    for name in layouts.names():
-        try:
-            weights.to_layout(name, allow=tuple(layouts.LOSSES))
-        except UnsupportedByLayout:
-            continue
-        try:
-            weights.to_layout(name)
-            held.append(name)
-        except LossyConversion:
-            losing.append(name)
-    if not held + losing:
-        return "No layout of another system holds it."
-    parts = [("Layouts that hold it", held), ("With a loss that has a name", losing)]
-    return " ".join(f"{what}: {', '.join(f'`{name}`' for name in names)}." for what, names in parts if names)
