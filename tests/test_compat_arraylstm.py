@@ -15,10 +15,10 @@ from unilstm.compat import arraylstm
 require("torch")
 import torch  # noqa: E402
 
-arrayLSTM = original("arrayLSTM")
+PACKAGE = original("arrayLSTM")
 THEIRS = {
-    "LSTM": arrayLSTM.LSTM,
-    "ArrayLSTM": arrayLSTM.ArrayLSTM,
+    "LSTM": PACKAGE.LSTM,
+    "ArrayLSTM": PACKAGE.ArrayLSTM,
     "StochasticArrayLSTM": original("arrayLSTM.extensions.stochastic").StochasticArrayLSTM,
     "AttentionArrayLSTM": original("arrayLSTM.extensions.attention").AttentionArrayLSTM,
 }
@@ -143,7 +143,7 @@ def test_the_callers_state_stays_as_it_was() -> None:
 
 
 class Coupled(arraylstm.LSTM):
-    """A cell whose input gate is what the forget gate leaves. Written with operators, it runs on every backend."""
+    """A user's cell: the input gate is what the forget gate leaves. Of operators and ops, so that it runs everywhere."""
 
     def forward_cell(self, x: Any, hidden: Any, state: Any) -> Any:
         f, _, o, g = self.ops.split(self.i2h(x) + self.h2h(hidden[0]), 4)

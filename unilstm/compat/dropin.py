@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from .. import layouts, plugins
 from ..errors import BackendUnavailable
-from ..layouts import Layout, arguments
+from ..layouts import arguments
 from ..layouts.tables import Form
 from ..paths import check_path
 from ..spec import LSTMSpec
@@ -90,13 +90,12 @@ def spec_of(layout: str, form: str, config: Mapping[str, Any], **fields: Any) ->
     fields: of the spec, where the class says more than the arguments.
     """
     known = layouts.get(layout)
-    spec = arguments.read(known, config, {"form": (form,), **{field: (value,) for field, value in fields.items()}}).spec
-    return spec, _form_of(known, form, spec)
-
-
-def _form_of(layout: Layout, name: str, spec: LSTMSpec) -> Form:
-    """The form of that name; of two, that with a highway or that without."""
-    return next(f for f in layout.forms if f.name == name and f.holds("weight_xh") == spec.highway)
+    named = [f for f in known.forms if f.name == form]
+    seen = {"form": (form,), **named[0].says, **{field: (value,) for field, value in fields.items()}}
+    if not any("bias" in entry.fields for entry in known.arguments):
+        seen["bias"] = (known.bias,)
+    spec = arguments.read(known, config, seen).spec
+    return spec, next(f for f in named if f.holds("weight_xh") == spec.highway)
 
 
 def settled(name: str, doc: str = "") -> Any:

@@ -97,7 +97,7 @@ def _roles(form: Form, spec: LSTMSpec, layer: int, direction: int) -> Roles:
 
 
 def _place(form: Form, spec: LSTMSpec, stack: list[list[Roles]], key: Key) -> Place | None:
-    """None for what the spec lacks (where a tensor is added to a bias: if it lacks that), and for what another holds."""
+    """None for what the spec lacks, also where it would only be added to that, and for what another place holds."""
     index, k, d = key
     tensor, roles = form.tensors[index], stack[k][d]
     fixed = not set(tensor.roles) <= set(roles)
