@@ -4,7 +4,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint conformance bench docs pictures clean
+.PHONY: help demo test lint conformance bench parity docs pictures clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
+	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make pictures     the cells' pictures in docs/variants/, after a change in docs/pictures/"
 
@@ -53,6 +54,9 @@ conformance: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python bench/composed.py
+
+parity: .venv/.test
+	$(BIN)/python bench/parity.py
 
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict
