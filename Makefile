@@ -4,7 +4,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint conformance bench docs pages clean
+.PHONY: help demo test lint conformance bench parity docs pages clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
+	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make pages        the cells' pictures in docs/variants/, and which layouts hold them: after a new one of either"
 
@@ -53,6 +54,9 @@ conformance: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python bench/composed.py
+
+parity: .venv/.test
+	$(BIN)/python bench/parity.py
 
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict

@@ -24,7 +24,8 @@ from unilstm.models.text import Vocabulary, pydoc_topics, streams
 
 FRAMEWORKS = ("torch", "paddle", "jax")
 PICTURE = Path(__file__).parent.parent / "docs" / "parity.png"
-OPTIMIZERS = {"SGD": Optimizer("sgd", lr=2.0**-3), "Adam": Optimizer("adam", lr=2.0**-9)}
+OPTIMIZERS = {"SGD": Optimizer("sgd", lr=1.0), "Adam": Optimizer("adam", lr=2e-3)}
+STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,60 @@ def apart(curves: dict[str, Any]) -> Any:
     """How far the losses are apart, step by step: the largest less the smallest, relative to their mean."""
     stacked = np.stack(list(curves.values()))
     return (stacked.max(axis=0) - stacked.min(axis=0)) / stacked.mean(axis=0)
+
+
+def table(found: dict[tuple[str, str, str], dict[str, Any]]) -> str:
+    """Markdown, one line a study, optimiser and dtype."""
+    lines = ["| study | optimiser | dtype | first loss | last loss | largest relative distance | between which |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for (study, optimizer, dtype), curves in found.items():
+        at = int(apart(curves).argmax())
+        low, high = (choose(curves, key=lambda name: curves[name][at]) for choose in (min, max))
+        first, last = curves["torch"][[0, -1]]
+        lines.append(
+            f"| {study} | {optimizer} | {dtype} | {first:.4f} | {last:.4f} | {apart(curves)[at]:.1e}, step {at + 1} "
+            f"| {low}, {high} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(found: dict[tuple[str, str, str], dict[str, Any]], path: Path) -> None:
+    """Above the three losses in float32, below the largest distance up to each step, in both dtypes."""
+    from matplotlib.figure import Figure
+
+    columns = list(dict.fromkeys((study, optimizer) for study, optimizer, _ in found))
+    figure = Figure(figsize=(3 * len(columns), 5), layout="constrained")
+    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", height_ratios=(3, 2))
+    for (study, optimizer), (above, below) in zip(columns, axes.T, strict=True):
+        above.set_title(f"{study}, {optimizer}", fontsize=10)
+        for name, style, width in zip(FRAMEWORKS, ("-", "--", "-"), (3.5, 2.0, 0.7), strict=True):
+            curve_ = found[study, optimizer, "float32"][name]
+            above.plot(np.arange(1, len(curve_) + 1), curve_, style, linewidth=width, label=name)
+        for dtype, colour, bound in (("float32", "C3", 1e-4), ("float64", "C4", 1e-9)):
+            distance = np.maximum.accumulate(np.maximum(apart(found[study, optimizer, dtype]), 1e-17))
+            below.semilogy(np.arange(1, len(distance) + 1), distance, color=colour, linewidth=0.8, label=dtype)
+            below.axhline(bound, color=colour, linestyle="--", linewidth=0.8)
+        below.set_xlabel("step")
+        for axis in (above, below):
+            axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("loss")
+    axes[1, 0].set_ylabel("largest relative\ndistance so far")
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8, loc="center right")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    found = {}
+    for study in (digits(), characters()):
+        for name, optimizer in OPTIMIZERS.items():
+            for dtype in ("float32", "float64"):
+                found[study.name, name, dtype] = {b: curve(study, b, dtype, optimizer, STEPS) for b in FRAMEWORKS}
+                print(f"{study.name}, {name}, {dtype}: {apart(found[study.name, name, dtype]).max():.1e}", flush=True)
+    print("\n" + table(found))
+    draw(found, PICTURE)
+    print(f"\n{PICTURE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -143,7 +143,7 @@ def test_the_callers_state_stays_as_it_was() -> None:
 
 
 class Coupled(arraylstm.LSTM):
-    """A user's cell: the input gate is what the forget gate leaves. Of operators and ops, so that it runs everywhere."""
+    """A cell whose input gate is what the forget gate leaves. Of operators and ops, so that it runs everywhere."""
 
     def forward_cell(self, x: Any, hidden: Any, state: Any) -> Any:
         f, _, o, g = self.ops.split(self.i2h(x) + self.h2h(hidden[0]), 4)

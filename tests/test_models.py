@@ -16,6 +16,7 @@ from unilstm import (
     InputError,
     LayoutError,
     LSTMSpec,
+    PortError,
     SpecError,
     UnsupportedByBackend,
     UnsupportedByLayout,
@@ -234,6 +235,9 @@ def test_a_seed_gives_the_same_weights_and_a_model_ports(framework: Any) -> None
     with framework.scope("float64"):
         assert model(framework).weights() == drawn
         assert LanguageModel(drawn, backend=framework.name).weights() == drawn
+        ported = unilstm.port(model(framework), to="numpy")
+        assert ported.weights() == drawn
+        assert isinstance(ported.spec, LanguageModelSpec)
 
 
 def test_lmp_init_draws_the_gates_biases_apart() -> None:
@@ -331,6 +335,8 @@ def test_a_file_without_a_model_is_refused(tmp_path: Any) -> None:
         load(tmp_path / "m.safetensors")
     with pytest.raises(CheckpointError, match=r"a model is written to a \.safetensors file"):
         save(LanguageModel(**FIELDS, seed=0), tmp_path / "m.pt")
+    with pytest.raises(PortError, match="cannot save a int as a model"):
+        save(3, tmp_path / "m.safetensors")
 
 
 # What cannot be.

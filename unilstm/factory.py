@@ -57,11 +57,18 @@ def _refuse_beside(what: str, **given: Any) -> None:
 
 
 def port(layer: Any, to: str, *, dtype: str | None = None, device: Any = None, path: str = "auto") -> Any:
-    """A trained layer on another backend: same spec, same weights.
+    """A trained layer or model on another backend: same spec, same weights.
 
-    layer: a unilstm layer of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or paddle.nn.LSTM.
+    layer: a unilstm layer or model (unilstm.models) of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or
+        paddle.nn.LSTM.
     Raises PortError for anything else, naming its type.
     """
+    if "unilstm.models" in sys.modules:  # a model can only exist where they were imported
+        from .models import model_of, weights_of_model
+
+        model = weights_of_model(layer)
+        if model is not None:
+            return model_of(model, backend=to, dtype=dtype, device=device, path=path)
     return LSTM(weights_of(layer), backend=to, dtype=dtype, device=device, path=path)
 
 

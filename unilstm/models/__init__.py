@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .factory import LanguageModel, SequenceClassifier
+from .factory import LanguageModel, SequenceClassifier, model_of, weights_of_model
 from .files import load, save
 from .parameters import LmpInit
 from .spec import LanguageModelSpec, SequenceClassifierSpec
@@ -19,6 +19,8 @@ __all__ = [
     "SequenceClassifierSpec",
     "Trainer",
     "load",
+    "model_of",
     "save",
     "trainer",
+    "weights_of_model",
 ]

@@ -161,3 +161,16 @@ def build(
         drawn = chosen.draw_seed() if seed is None else seed
         weights = ModelWeights.initial(what, drawn, init or "torch", dtype or "float32")
     return make(weights, device=device, path=path)
+
+
+def model_of(weights: ModelWeights, **how: Any) -> Any:
+    """The native model that weights are of; `how` as LanguageModel takes it."""
+    make: Any = LanguageModel if isinstance(weights.spec, LanguageModelSpec) else SequenceClassifier
+    return make(weights, **how)
+
+
+def weights_of_model(what: Any) -> ModelWeights | None:
+    """The weights of a model of any backend, or of ModelWeights; None for what is no model."""
+    if isinstance(what, ModelWeights):
+        return what
+    return what.weights() if isinstance(getattr(what, "spec", None), ModelSpec) else None

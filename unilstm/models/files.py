@@ -19,11 +19,11 @@ from ..checkpoints.contents import Arrays, Contents
 from ..checkpoints.formats import open_checkpoint
 from ..checkpoints.metadata import describe
 from ..checkpoints.saving import replacing
-from ..errors import CheckpointError, LayoutError, SpecError
+from ..errors import CheckpointError, LayoutError, PortError, SpecError
 from ..parameters import Array
-from .factory import LanguageModel, SequenceClassifier
+from .factory import model_of, weights_of_model
 from .parameters import LSTM, shapes
-from .spec import SPECS, LanguageModelSpec, ModelSpec
+from .spec import SPECS, ModelSpec
 from .weights import ModelWeights
 
 KEY = "unilstm-model"
@@ -46,7 +46,10 @@ def save(what: Any, path: str | os.PathLike[str]) -> None:
     The file is written under another name beside it, then renamed: an error or a signal leaves the old file or the new
     one, never half of one. Raises CheckpointError for a file that cannot be written.
     """
-    write(path, what if isinstance(what, ModelWeights) else what.weights())
+    weights = weights_of_model(what)
+    if weights is None:
+        raise PortError(f"cannot save a {type(what).__qualname__} as a model. Give a model of unilstm.models.")
+    write(path, weights)
 
 
 def load(path: str | os.PathLike[str], *, backend: str = "numpy", dtype: str | None = None, device: Any = None) -> Any:
@@ -55,9 +58,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "numpy", dtype: str | N
     Raises CheckpointError for a file that is missing, cut off or damaged, for one without a model in it, and for a
     vocabulary that does not fit the model.
     """
-    weights = read(path).weights
-    make: Any = LanguageModel if isinstance(weights.spec, LanguageModelSpec) else SequenceClassifier
-    return make(weights, backend=backend, dtype=dtype, device=device)
+    return model_of(read(path).weights, backend=backend, dtype=dtype, device=device)
 
 
 def write(
