@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import LayoutError
 from .layer import LayerMethods
-from .layouts.engine import Block, Place, places
+from .layouts.places import Block, Place, places
 from .layouts.tables import Form
 from .masks import uniform
 from .ops import Ops, Tensor
@@ -79,9 +79,13 @@ class Storage:
 
 def _pieces(found: Iterable[Place], parameter: str) -> tuple[_Piece, ...]:
     """Where the rows of a parameter are, in their order; neighbours in one tensor are one piece."""
-    there = [(block, place) for place in found for block in place.blocks if block.parameter == parameter]
+    there = [
+        (block, place) for place in found for block in place.blocks if block.parameter == parameter and not place.fixed
+    ]
     if any(block.offset for block, _ in there):
         raise LayoutError(f"{parameter!r} is stored with an offset, and a stored layer would train the stored value.")
+    if any(block.reshaped for block, _ in there):
+        raise LayoutError(f"{parameter!r} is stored in cuDNN's order, in which a stored layer cannot train it.")
     joined: list[tuple[Block, Place]] = []
     for block, place in sorted(there, key=lambda item: item[0].rows.start):
         both = _joined(joined[-1][0], block) if joined and joined[-1][1] is place else None
@@ -109,7 +113,7 @@ def _joined(first: Block, second: Block) -> Block | None:
 
 
 def _piece(block: Block, place: Place) -> _Piece:
-    inner: Shape = getattr(place, "inner", place.shape)
+    inner = place.inner
     whole = all(isinstance(w, slice) and (w.start, w.stop) == (0, n) for w, n in zip(block.where, inner, strict=True))
     return _Piece(
         place.name,

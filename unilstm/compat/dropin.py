@@ -88,7 +88,7 @@ class DropIn(StoredMethods):
 def spec_of(layout: str, form: str, config: Mapping[str, Any]) -> tuple[LSTMSpec, Form]:
     """The spec of an object of that system that was made with these arguments, and the form its tensors have."""
     known = layouts.get(layout)
-    spec = arguments.read(known, config, {"form": (form,)})
+    spec = arguments.read(known, config, {"form": (form,)}).spec
     return spec, form_of(known, form, spec)
 
 
