@@ -72,6 +72,13 @@ def test_an_own_cell_saves_loads_and_ports(own: cells.Cell, tmp_path: Any) -> No
         unilstm.load(tmp_path / "own.safetensors")
 
 
+@pytest.mark.parametrize("layout", unilstm.layouts.names())
+def test_another_systems_layout_has_no_place_for_an_own_cell_and_says_so(own: cells.Cell, layout: str) -> None:
+    weights = unilstm.LSTM(4, 6, cell="leaky", seed=2).weights()
+    with pytest.raises(unilstm.UnsupportedByLayout, match="cell='leaky' has no place in layout .* keep it in unilstm"):
+        weights.to_layout(layout)
+
+
 def test_the_decorator_registers_and_a_name_is_taken_once(own: cells.Cell) -> None:
     assert cells.get("leaky") is own
     with pytest.raises(SpecError, match=r"there is a cell 'leaky' already\. Choose another name"):

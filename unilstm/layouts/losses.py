@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import cells
 from ..activations import Activation
 from ..errors import LayoutError, LossyConversion, UnsupportedByLayout
 from ..parameters import Array, parameters
@@ -49,7 +50,7 @@ class Held(NamedTuple):
 def hold(layout: Layout, spec: LSTMSpec) -> Held:
     """What a layout holds in place of a spec. Raises UnsupportedByLayout for what not even a loss can mend."""
     held = _mended(layout, spec)
-    for field in held.unheld:
+    for field in sorted(held.unheld, key=lambda field: field != "cell"):  # other equations: the rest follows from them
         rules = [e.rule for e in layout.arguments if field in e.fields and e.rule]
         value = getattr(spec, field)
         value = value.to_json() if isinstance(value, Activation) else value
@@ -60,7 +61,9 @@ def hold(layout: Layout, spec: LSTMSpec) -> Held:
 
 
 def _mended(layout: Layout, spec: LSTMSpec) -> Held:
-    losses = {}
+    losses: dict[str, str] = {}
+    if "bias" not in cells.get(spec.cell).fields:  # a cell of somebody's own: its biases, if any, are its affair
+        return Held(spec, losses, *best(layout, spec))
     if spec.bias == "none" and not layout.bias_optional:
         losses["zero-bias"] = ""
         spec = spec.replace(bias=layout.bias)
