@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from unilstm import LSTMSpec
 from unilstm.presets import PRESETS
 from unilstm_conformance import CaseCheck, conformance_cases, oracle
-from unilstm_conformance.cases import ACTIVATIONS, VARIANTS, Case, default_cases, wide_cases
+from unilstm_conformance.cases import STACKS, Case, default_cases, drops, wide_cases
 from unilstm_conformance.execution import Target
 from unilstm_conformance.matrix import cells, resolve
-from unilstm_conformance.problems import dropout_masks, problem, recurrent_masks, reference
+from unilstm_conformance.problems import KINDS, drawn_masks, problem, reference
+from unilstm_conformance.variants import ACTIVATIONS, VARIANTS
 
 BACKENDS = ("numpy", "torch", "paddle", "jax")
 
@@ -32,13 +36,19 @@ _INERT = {
     "gate_activation": "sigmoid",
     "cell_activation": "tanh",
     "output_activation": "tanh",
+    "lane_pooling": "sum",
+    "exponential_forget": False,
+    "zoneout_hidden": 0.0,
+    "zoneout_cell": 0.0,
+    "layer_norm_eps": 1e-5,
 }
 
 
 def _effective() -> list[tuple[str, str]]:
     """Each case with each of those fields that it sets."""
     pairs = [(name, field) for name in CASES for field in _INERT if _value(name, field) != _value(_PLAIN, field)]
-    return [pair for pair in pairs if _value(*pair) != "sum"]  # that is the inert merge
+    # sum is the inert merge; and attention has parameters of its own, which another pooling would not take
+    return [pair for pair in pairs if _value(*pair) not in ("sum", "attention", "attention-max")]
 
 
 _PLAIN = "vanilla-L1-forward-float32-ragged"
@@ -58,7 +68,10 @@ def test_a_field_that_a_case_sets_changes_its_numbers(case: str, field: str) -> 
     assert change > 0.01, f"{field}={getattr(c.spec, field)} changes the outputs by {change:.2g} only"
 
 
-@pytest.mark.parametrize("case", [case for case, c in CASES.items() if c.spec.cell_clip])
+_CLIPPED = [name for name, c in CASES.items() if c.spec.cell_clip and c.spec.layer_norm in ("none", "joint")]
+
+
+@pytest.mark.parametrize("case", _CLIPPED)  # where the clipped c is the one that is stored
 def test_cell_clip_acts_on_some_and_not_on_all(case: str) -> None:
     c = reference(CASES[case]).c_all
     share = float(np.mean(np.abs(c[c != 0]) == CASES[case].spec.cell_clip))
@@ -66,14 +79,21 @@ def test_cell_clip_acts_on_some_and_not_on_all(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case, c in CASES.items() if c.key is not None])
-def test_dropout_drops_about_its_share(case: str) -> None:
+def test_each_mask_drops_about_its_share_and_scales_what_it_keeps(case: str) -> None:
     c = CASES[case]
-    drawn = {"dropout": dropout_masks(c), "recurrent_dropout": recurrent_masks(c)}
-    for field, masks in drawn.items():
-        assert (masks is not None) == bool(getattr(c.spec, field))
-        if masks is not None:
-            dropped = np.concatenate([mask.ravel() == 0 for mask in masks.values()])
-            assert abs(dropped.mean() - getattr(c.spec, field)) < 4 * (0.25 / dropped.size) ** 0.5
+    for field, kind in {"dropout": "dropout", **{field: kind for kind, (field, _) in KINDS.items()}}.items():
+        masks = [mask.ravel() for name, mask in drawn_masks(c).items() if name.startswith(f"{kind}_l")]
+        assert bool(masks) == bool(getattr(c.spec, field))
+        if masks:
+            p, values = getattr(c.spec, field), np.concatenate(masks)
+            assert abs(np.mean(values == 0) - p) < 4 * (0.25 / values.size) ** 0.5
+            kept = 1 if kind.startswith("zoneout") else 1 / (1 - p)
+            assert set(values) <= {0, np.dtype(c.dtype).type(kept)}
+
+
+@pytest.mark.parametrize("cases", [default_cases(), wide_cases()], ids=["default", "wide"])
+def test_cases_in_training_are_those_that_drop_something(cases: tuple[Case, ...]) -> None:
+    assert all((case.key is not None) == drops(case.spec) for case in cases)
 
 
 @pytest.mark.parametrize("cases", [default_cases(), wide_cases()], ids=["default", "wide"])
@@ -97,6 +117,24 @@ def test_cases_cover_every_preset_direction_length_dtype_and_activation(cases: t
     assert {variant for variant, _, _ in VARIANTS} <= {case.variant for case in composed}
 
 
+@pytest.mark.parametrize("cases", [default_cases(), wide_cases()], ids=["default", "wide"])
+def test_cases_cover_every_field_of_a_spec(cases: tuple[Case, ...]) -> None:
+    fields = {f.name for f in dataclasses.fields(LSTMSpec) if f.default is not dataclasses.MISSING}
+    default = LSTMSpec(1, 1)
+    unmet = {field for field in fields if all(getattr(c.spec, field) == getattr(default, field) for c in cases)}
+    assert not unmet
+    kinds = {"lane_pooling": 4, "layer_norm": 4, "recurrent_dropout_kind": 3, "cell": 3, "merge": 4, "bias": 3}
+    for field, count in kinds.items():
+        assert len({getattr(case.spec, field) for case in cases}) == count
+
+
+def test_wide_cases_have_every_preset_on_every_stack_in_evaluation_and_in_training() -> None:
+    found = {(c.variant, c.spec.num_layers, c.spec.direction, c.lengths) for c in wide_cases()}
+    for name, (layers, direction), lengths in itertools.product(PRESETS, STACKS, ("full", "ragged")):
+        assert (name, layers, direction, lengths) in found
+        assert (f"{name}-trained", layers, direction, lengths) in found
+
+
 def test_ragged_lengths_have_an_empty_a_single_and_a_full_row() -> None:
     case = CASES[_PLAIN]
     assert {0, 1, case.steps} <= set(case.row_lengths or ())
@@ -107,6 +145,20 @@ def test_native_paths_serve_the_standard_lstm(backend: str) -> None:
     """A path that refused everything would fail nothing."""
     pytest.importorskip(backend)
     targets = [t for t in resolve([backend]) if isinstance(t, Target)]
-    tried = [cell for cell in cells(targets) if cell.target.path == "native" and not cell.reason]
+    tried = [c for c in cells(targets, default_cases()) if c.target.path == "native" and not c.reason]
     assert {cell.check.name for cell in tried} >= {"outputs", "final_state", "gradients", "path_agreement"}
     assert {cell.case.spec.direction for cell in tried} == {"forward", "reverse", "bidirectional", "alternating"}
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_parallel_paths_serve_the_minlstm(backend: str) -> None:
+    """In every direction, in training too, and compared with the composed path."""
+    pytest.importorskip(backend)
+    targets = [t for t in resolve([backend]) if isinstance(t, Target) and t.path == "parallel"]
+    found = list(cells(targets, default_cases(), golden=False))
+    assert {cell.case.spec.cell for cell in found} == {"minlstm"}
+    tried = [cell for cell in found if not cell.reason]
+    assert {cell.check.name for cell in tried} >= {"outputs", "final_state", "gradients", "masks", "path_agreement"}
+    assert {cell.case.spec.direction for cell in tried} >= {"forward", "bidirectional", "alternating"}
+    assert {cell.case.lengths for cell in tried} >= {"none", "ragged"}
+    assert {cell.case.variant for cell in found if cell.reason} == {"minlstm-zoneout"}

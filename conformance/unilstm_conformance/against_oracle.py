@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import execution, oracle
+from . import execution
 from .cases import Case
-from .execution import Run, Target, forward, gradients
-from .measure import Measurement, compare, holds, same_bits
-from .problems import OUTPUTS, Array, problem, reference, valid
+from .execution import Target, forward, gradients
+from .measure import Measurement, compare, compare_states, holds, same_bits
+from .problems import OUTPUTS, Array, amplification, problem, reference, state_shapes, valid
 from .tolerances import gradient_units, output_units
 
 Measured = list[Measurement]
@@ -20,13 +20,13 @@ Measured = list[Measurement]
 def outputs(target: Target, case: Case) -> Measured:
     """y is the oracle's, and exactly 0 at and past each row's length."""
     y = forward(target, case).y
-    return [_output("y", y, reference(case).y, case), *_zero_past_length("y", y, case)]
+    return [*_outputs(("y", y, reference(case).y), case=case), *_zero_past_length("y", y, case)]
 
 
 def final_state(target: Target, case: Case) -> Measured:
     """h_n and c_n are the oracle's; those of an empty row are its initial state, bit for bit."""
     run, want = forward(target, case), reference(case)
-    measured = [_output("h_n", run.h_n, want.h_n, case), _output("c_n", run.c_n, want.c_n, case)]
+    measured = _outputs(("h_n", run.h_n, want.h_n), ("c_n", run.c_n, want.c_n), case=case)
     empty = np.array([n == 0 for n in case.row_lengths or ()], dtype=bool)
     if empty.any() and all(m.ok for m in measured):
         initial = _initial_state(case)
@@ -52,7 +52,8 @@ def masks(target: Target, case: Case) -> Measured:
     One wrong bit in a mask changes the outputs by far more than rounding does. Gradients pass through the masks.
     """
     run, want = forward(target, case, training=True), reference(case, training=True)
-    measured = [_output(n, g, w, case) for n, g, w in zip(OUTPUTS, run, (want.y, want.h_n, want.c_n), strict=True)]
+    triples = zip(OUTPUTS, run, (want.y, want.h_n, want.c_n), strict=True)
+    measured = _outputs(*triples, case=case, training=True)
     assert case.key is not None
     again = forward.__wrapped__(target, case, training=True)  # around the cache
     other = forward(target, replace(case, key=case.key ^ 1), training=True)
@@ -66,28 +67,32 @@ def masks(target: Target, case: Case) -> Measured:
 def cell_sequence(target: Target, case: Case) -> Measured:
     """With return_cell_sequence=True, every step's c of the last layer, and 0 past the length; y as without it."""
     want, (y, cells) = reference(case), execution.cell_sequence(target, problem(case))
-    return [_output("c", cells, want.c_all, case), *_zero_past_length("c", cells, case), _output("y", y, want.y, case)]
+    measured = _outputs(("c", cells, want.c_all), ("y", y, want.y), case=case)
+    return [*measured, *_zero_past_length("c", cells, case)]
 
 
-def _output(what: str, got: Array, want: Array, case: Case) -> Measurement:
-    return compare(what, got, want, output_units(case.spec, case.steps), case.dtype)
+def _outputs(*triples: tuple[str, Array, Array], case: Case, training: bool = False) -> Measured:
+    """Compare outputs, each a name, what was got and what the oracle says."""
+    units = output_units(case.spec, case.steps, amplification(case, training))
+    measured: Measured = []
+    for what, got, want in triples:
+        slots = case.spec.slots if what.startswith("c") else 1
+        measured += compare_states(what, got, want, slots, units, case.dtype)
+    return measured
 
 
 def _gradients(target: Target, case: Case, *, training: bool) -> Measured:
     (run, got), want = gradients(target, case, training), reference(case, training)
-    measured = _outputs_while(run, want, case)
-    units = gradient_units(case.spec, case.steps, case.batch)
+    names = (f"{name} while differentiating" for name in OUTPUTS)
+    triples = zip(names, run, (want.y, want.h_n, want.c_n), strict=True)
+    measured = _outputs(*triples, case=case, training=training)
+    units = gradient_units(case.spec, case.steps, case.batch, want.amplification)
     for name, value in want.gradients.items():
         found: Any = got.get(name)
         measured.append(compare(f"gradient of {name}", found, value, units, case.dtype))
     if measured[0].ok and case.row_lengths is not None:
         measured += _zero_past_length("gradient of x", got["x"], case)
     return measured
-
-
-def _outputs_while(run: Run, want: oracle.Result, case: Case) -> Measured:
-    pairs = zip(OUTPUTS, run, (want.y, want.h_n, want.c_n), strict=True)
-    return [_output(f"{name} while differentiating", got, value, case) for name, got, value in pairs]
 
 
 def _zero_past_length(what: str, got: Array, case: Case) -> Measured:
@@ -106,8 +111,7 @@ def _initial_state(case: Case) -> tuple[Array, Array]:
         return p.h_0, p.c_0
     names = [f"l{k}{suffix}" for k in range(spec.num_layers) for suffix in ("", "_reverse")[: spec.num_directions]]
     if not spec.learned_state:
-        sizes = spec.state_size, spec.hidden_size
-        h, c = (np.zeros((len(names), case.batch, size), case.dtype) for size in sizes)
+        h, c = (np.zeros(shape, case.dtype) for shape in state_shapes(spec, case.batch))
         return h, c
-    h, c = (np.stack([np.tile(p.weights[f"{role}_{n}"], (case.batch, 1)) for n in names]) for role in ("h_0", "c_0"))
+    h, c = (np.stack([np.stack([p.weights[f"{role}_{n}"]] * case.batch) for n in names]) for role in ("h_0", "c_0"))
     return h, c

@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from unilstm.cells import get as registered
 from unilstm.presets import PRESETS, preset
 from unilstm.spec import LSTMSpec
+
+from .variants import ACTIVATIONS, VARIANTS
 
 DTYPES = ("float32", "float64")
 LENGTHS = ("none", "full", "ragged", "short")
@@ -71,15 +74,46 @@ class Case:
 
 # Odd sizes that no two axes share, so that a transposed or misread axis cannot fit by chance.
 _SIZES: tuple[dict[str, Any], ...] = ({"input_size": 4, "hidden_size": 6}, {"input_size": 3, "hidden_size": 5})
-_PROJECTED: tuple[int, ...] = (4, 2)  # proj_size for each of them
+# What presets ask for, for each of them.
+_NEEDS: dict[str, tuple[int, int]] = {"proj_size": (4, 2), "num_blocks": (3, 1), "lanes": (3, 2)}
 
 
 def preset_case(name: str, stack: Stack, size: int = 0, **fields: Any) -> Case:
     """A preset on a stack of layers. fields: those of Case."""
     layers, direction = stack
-    needs = {"proj_size": _PROJECTED[size]} if "proj_size" in PRESETS[name].needs else {}
+    needs = {need: _NEEDS[need][size] for need in PRESETS[name].needs}
     spec = preset(name, **_SIZES[size], **needs, num_layers=layers, direction=direction)
-    return Case(name, spec, **fields)
+    return Case(name, spec, key=KEY if drops(spec) else None, **fields)
+
+
+def trained(spec: LSTMSpec) -> LSTMSpec:
+    """The spec with every mask that its cell and its layers can have, beside those it has already."""
+    cell = registered(spec.cell)
+    fields = {"input_dropout"} | ({"dropout"} if spec.num_layers > 1 else set())
+    if cell.linear is None:  # zoneout would keep the steps of such a cell from running all at once
+        fields |= {"zoneout_hidden", "zoneout_cell"}
+    if cell.reads_h:
+        fields.add("recurrent_dropout")
+    if any(array.role == "weight_hh" for array in cell.arrays(spec, spec.input_size)):
+        fields.add("weight_dropout")
+    return spec.replace(**{field: getattr(spec, field) or DROPPING[field] for field in sorted(fields)})
+
+
+# The fields that drop something in training, each with a probability to try it with.
+DROPPING = {
+    "dropout": 0.25,
+    "input_dropout": 0.3,
+    "recurrent_dropout": 0.3,
+    "weight_dropout": 0.2,
+    "zoneout_hidden": 0.2,
+    "zoneout_cell": 0.3,
+}
+KEY = 0xC0FFEE
+
+
+def drops(spec: LSTMSpec) -> bool:
+    """Has it masks in training?"""
+    return any(getattr(spec, field) for field in DROPPING)
 
 
 _OTHER: tuple[Stack, ...] = ((1, "forward"), (1, "reverse"))
@@ -94,6 +128,18 @@ _COMPOSED: dict[str, tuple[Stack, ...]] = {
     "no-input-activation": ((1, "forward"),),
     "no-output-activation": ((1, "bidirectional"),),
     "alternating-highway": ((3, "alternating"), (1, "forward")),
+    "full-gate-recurrence": ((1, "forward"),),
+    "lstm-1997": ((3, "alternating"),),
+    "lstm-2000": ((1, "reverse"),),
+    "lstm-2002": ((1, "bidirectional"),),
+    "layer-norm": ((1, "forward"), (3, "bidirectional")),
+    "zoneout": ((1, "reverse"),),
+    "awd": ((3, "forward"),),
+    "array": ((1, "bidirectional"),),
+    "stochastic-array": ((3, "forward"),),
+    "attention-array": ((1, "forward"),),
+    "slstm": ((1, "forward"), (3, "bidirectional")),
+    "minlstm": ((1, "forward"), (3, "bidirectional")),
 }
 
 
@@ -115,21 +161,6 @@ def _native() -> Iterator[Case]:
             yield preset_case(name, stack, n % 2, lengths=lengths, dtype=dtype, stress="native")
 
 
-ACTIVATIONS: tuple[Any, ...] = (
-    "sigmoid",
-    "tanh",
-    "relu",
-    ("affine", 0.4, 0.3),
-    ("leaky_relu", 0.1),
-    ("thresholded_relu", 0.2),
-    ("scaled_tanh", 1.7159, 2 / 3),
-    ("hard_sigmoid", 0.2, 0.5),
-    ("elu", 0.7),
-    "softsign",
-    "softplus",
-)
-
-
 def _activations() -> Iterator[Case]:
     """Each activation once in each of the three places, and three different ones in each case.
 
@@ -141,72 +172,6 @@ def _activations() -> Iterator[Case]:
         variant = "+".join(a if isinstance(a, str) else a[0] for a in (gate, cell, output))
         dtype, lengths = DTYPES[n % 2], ("none", "ragged")[n // 2 % 2]
         yield Case(variant, spec, dtype, lengths, steps=4, gain=1.0)
-
-
-# One field changed at a time, with what it needs: (variant, fields of the spec, fields of the case).
-VARIANTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
-    ("hard-sigmoid-torch", {"gate_activation": ("hard_sigmoid", 1 / 6, 0.5)}, {}),
-    ("gate-clip", {"gate_clip": 0.6}, {}),
-    ("cell-clip", {"cell_clip": 0.3}, {"dtype": "float64"}),
-    ("proj-clip", {"proj_size": 4, "proj_clip": 0.2}, {"lengths": "ragged"}),
-    ("peephole-clipped", {"peephole": True, "gate_clip": 0.6, "cell_clip": 0.4}, {"lengths": "ragged"}),
-    ("merge-sum", {"direction": "bidirectional", "merge": "sum"}, {}),
-    ("merge-mul", {"direction": "bidirectional", "merge": "mul"}, {"lengths": "ragged", "dtype": "float64"}),
-    ("merge-average", {"direction": "bidirectional", "merge": "average"}, {"lengths": "short"}),
-    ("learned-state", {"learned_state": True}, {"state": False, "lengths": "ragged", "thorough": True}),
-    ("learned-state-given", {"learned_state": True, "direction": "bidirectional"}, {"dtype": "float64"}),
-    ("zero-state", {"num_layers": 2}, {"state": False, "lengths": "ragged"}),
-    ("bias-single", {"bias": "single"}, {}),
-    ("bias-none", {"bias": "none", "direction": "bidirectional"}, {"lengths": "ragged", "dtype": "float64"}),
-    ("coupled", {"coupled_gates": True}, {"dtype": "float64"}),
-    ("time-major", {"batch_first": False}, {"lengths": "ragged", "thorough": True}),
-    ("one-step", {"num_layers": 2}, {"steps": 1, "lengths": "full"}),
-    ("one-row", {"direction": "reverse"}, {"batch": 1, "lengths": "full"}),
-    ("dropout", {"num_layers": 2, "dropout": 0.4}, {"key": 0x123456789ABCDEF, "thorough": True}),
-    (
-        "dropout-ragged",
-        {"num_layers": 2, "direction": "bidirectional", "dropout": 0.25},
-        {"key": 2**64 - 1, "lengths": "ragged", "dtype": "float64"},
-    ),
-    ("no-gates", {"gates": ()}, {"lengths": "ragged"}),
-    (
-        "highway-projected",
-        {"highway": True, "proj_size": 4, "bias": "single"},
-        {"lengths": "short", "dtype": "float64"},
-    ),
-    ("residual", {"num_layers": 3, "residual": True, "direction": "bidirectional"}, {"lengths": "ragged"}),
-    (
-        "recurrent-dropout",
-        {"num_layers": 2, "direction": "bidirectional", "recurrent_dropout": 0.4, "highway": True},
-        {"key": 0xFEDCBA987654321, "lengths": "ragged"},
-    ),
-    (
-        "residual-both-dropouts",
-        {"num_layers": 3, "residual": True, "recurrent_dropout": 0.3, "dropout": 0.3, "peephole": True},
-        {"key": 5, "dtype": "float64"},
-    ),
-    (
-        "everything",
-        {
-            "highway": True,
-            "direction": "bidirectional",
-            "merge": "average",
-            "batch_first": False,
-            "bias": "single",
-            "proj_size": 4,
-            "coupled_gates": True,
-            "peephole": True,
-            "gate_activation": ("hard_sigmoid", 0.2, 0.5),
-            "cell_activation": "softsign",
-            "output_activation": ("scaled_tanh", 1.7159, 2 / 3),
-            "gate_clip": 1.5,
-            "cell_clip": 0.2,
-            "proj_clip": 0.5,
-            "learned_state": True,
-        },
-        {"state": False, "lengths": "ragged"},
-    ),
-)
 
 
 def _variants() -> Iterator[Case]:
@@ -240,6 +205,10 @@ _THOROUGH = frozenset(
         ("projected", 3, "forward"),
         ("alternating-highway", 3, "alternating"),
         ("alternating-highway", 1, "forward"),
+        ("lstm-2002", 1, "bidirectional"),
+        ("stochastic-array", 3, "forward"),
+        ("minlstm", 1, "forward"),
+        ("minlstm", 3, "bidirectional"),
     }
 )
 
@@ -251,21 +220,27 @@ def _thorough(cases: Iterable[Case]) -> Iterator[Case]:
 
 
 def wide_cases() -> tuple[Case, ...]:
-    """The full product of presets, stacks, lengths, dtypes and state; every check on each.
+    """The full product of presets, stacks, lengths and dtypes, in evaluation and in training, with and without a state.
 
-    Minutes with NumPy, torch and Paddle; hours with JAX, which compiles each case several times.
+    Every check on each. Minutes with NumPy, torch and Paddle; hours with JAX, which compiles each case several times.
     """
+    stacks = [(name, n, stack) for name in PRESETS for n, stack in enumerate(STACKS)]
     cases = [
         preset_case(name, stack, n % 2, lengths=lengths, dtype=dtype)
-        for name in PRESETS
-        for n, stack in enumerate(STACKS)
+        for name, n, stack in stacks
         for lengths in LENGTHS
         for dtype in DTYPES
     ]
     for case in (*_activations(), *_variants(), *_large()):
         cases += [replace(case, lengths=lengths, dtype=dtype) for lengths in LENGTHS for dtype in DTYPES]
-    every = [replace(case, stress="all", thorough=True) for case in cases]
-    return tuple(_unique([*every, *(replace(c, variant=f"{c.variant}-zero-state", state=False) for c in every)]))
+    cases += [replace(c, variant=f"{c.variant}-zero-state", state=False) for c in cases if c.lengths in LENGTHS[::2]]
+    cases += [
+        replace(case, variant=f"{case.variant}-trained", spec=trained(case.spec), key=KEY)
+        for m, lengths in enumerate(("full", "ragged"))
+        for name, n, stack in stacks
+        for case in (preset_case(name, stack, n % 2, lengths=lengths, dtype=DTYPES[(n + m) % 2]),)
+    ]
+    return tuple(_unique(replace(case, stress="all", thorough=True) for case in cases))
 
 
 def _unique(cases: Iterable[Case]) -> Iterator[Case]:

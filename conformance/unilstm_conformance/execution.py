@@ -88,11 +88,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """What one call returned, the inputs whose bits it changed, and the layer's weights after it."""
+    """What one call returned, the inputs whose bits it changed, and the layer's weights after it.
+
+    c_all: every step's c, of a call that asked for it.
+    """
 
     y: Array
     h_n: Array
     c_n: Array
+    c_all: Array | None = None
     changed: tuple[str, ...] = ()
     weights: Mapping[str, Array] = field(default_factory=dict)
 
@@ -132,11 +136,11 @@ def call(target: Target, p: Problem, training: bool = False) -> Run:
         layer, lengths = target.layer(p.weights, training), _lengths(target, p)
         inputs = {name: target.tensor(value) for name, value in p.inputs.items()}
         returned = target.compiled(_outputs_of(target, p, lengths, training))(layer, inputs)
-        y, h_n, c_n = (target.array(value) for value in returned)
+        y, h_n, c_n, *c_all = (target.array(value) for value in returned)
         changed = [n for n, before in p.inputs.items() if target.array(inputs[n]).tobytes() != before.tobytes()]
         if p.lengths is not None and not np.array_equal(_numbers(target, lengths), p.lengths):
             changed.append("lengths")
-        return Run(y, h_n, c_n, tuple(changed), layer.weights())
+        return Run(y, h_n, c_n, c_all[0] if c_all else None, tuple(changed), layer.weights())
 
 
 def differentiate(target: Target, p: Problem, training: bool = False) -> tuple[Run, dict[str, Array]]:
@@ -148,20 +152,23 @@ def differentiate(target: Target, p: Problem, training: bool = False) -> tuple[R
     with target.scope(p.dtype):
         outputs_of = _outputs_of(target, p, _lengths(target, p), training)
         inputs = {name: target.tensor(value) for name, value in p.inputs.items()}
-        cotangents = [target.tensor(p.probes[name]) for name in OUTPUTS]
+        cotangents = [target.tensor(p.probes[name]) for name in (*OUTPUTS, "c_all") if name in p.probes]
         whole = target.compiled(lambda layer, inputs, cotangents: vjp(layer, outputs_of, inputs, cotangents))
         outputs, grads = whole(target.layer(p.weights, training), inputs, cotangents)
-        y, h_n, c_n = (target.array(value) for value in outputs)
-        return Run(y, h_n, c_n), {name: target.array(value) for name, value in grads.items()}
+        y, h_n, c_n, *c_all = (target.array(value) for value in outputs)
+        run = Run(y, h_n, c_n, c_all[0] if c_all else None)
+        return run, {name: target.array(value) for name, value in grads.items()}
 
 
 def _outputs_of(target: Target, p: Problem, lengths: Any, training: bool) -> Callable[[Any, dict[str, Any]], list[Any]]:
-    """A call as a function of the layer and of what can be differentiated by."""
+    """A call as a function of the layer and of what can be differentiated by; with every c where there is a probe."""
+    cells = {"return_cell_sequence": True} if "c_all" in p.probes else {}
 
     def outputs_of(layer: Any, inputs: dict[str, Any]) -> list[Any]:
         state = (inputs["h_0"], inputs["c_0"]) if "h_0" in inputs else None
-        y, (h_n, c_n) = target.call(layer, inputs["x"], state, **_named(target, p, lengths, training))
-        return [y, h_n, c_n]
+        named = _named(target, p, lengths, training) | cells
+        y, (h_n, c_n), *c_all = target.call(layer, inputs["x"], state, **named)
+        return [y, h_n, c_n, *c_all]
 
     return outputs_of
 

@@ -14,8 +14,8 @@ from unilstm.weights import Weights
 
 from .cases import Case
 from .execution import Run, Target, call, differentiate, forward, gradients, stream
-from .measure import Measurement, compare, same_bits
-from .problems import OUTPUTS, Array, Problem, problem, valid
+from .measure import Measurement, compare, compare_states, same_bits
+from .problems import OUTPUTS, Array, Problem, amplification, problem, valid
 from .tolerances import PAIR_FACTOR, gradient_units, output_units
 
 Measured = list[Measurement]
@@ -28,7 +28,7 @@ def path_agreement(target: Target, case: Case) -> Measured:
     if target.backend.vjp() is None:
         return measured
     got, want = gradients(target, case)[1], gradients(composed, case)[1]
-    units = PAIR_FACTOR * gradient_units(case.spec, case.steps, case.batch)
+    units = PAIR_FACTOR * gradient_units(case.spec, case.steps, case.batch, amplification(case))
     measured += [compare(f"gradient of {n}", got.get(n), value, units, case.dtype) for n, value in want.items()]
     return measured
 
@@ -96,9 +96,12 @@ def _same_weights(what: str, got: Mapping[str, Array], want: Weights) -> Iterato
 
 def _agree(got: Run, want: Run, case: Case, whole: Run | None = None, of: str = "") -> Measured:
     """Compare two computations. whole: the run that want is a part of."""
-    units = PAIR_FACTOR * output_units(case.spec, case.steps)
-    parts = zip(OUTPUTS, got, want, whole or want, strict=True)
-    return [compare(f"{n}{of}", one, other, units, case.dtype, within) for n, one, other, within in parts]
+    units = PAIR_FACTOR * output_units(case.spec, case.steps, amplification(case))
+    measured: Measured = []
+    for name, one, other, within in zip(OUTPUTS, got, want, whole or want, strict=True):
+        slots = case.spec.slots if name == "c_n" else 1
+        measured += compare_states(f"{name}{of}", one, other, slots, units, case.dtype, within)
+    return measured
 
 
 def _part(case: Case, rows: slice) -> Problem:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unilstm import plugins
+from unilstm.cells import get as registered
 from unilstm.errors import BackendUnavailable
 from unilstm.hookspecs import Backend
-from unilstm.spec import LSTMSpec
 
 from . import vectors
-from .cases import Case, default_cases, wide_cases
+from .cases import Case
 from .checks import CHECKS, Check
 from .execution import NotApplicable, Target, refusal
 from .report import Result
 from .selection import Predicate, selector
-from .spec_cases import spec_cases
 from .vectors import Vector
 
 ALL = selector(None)
@@ -101,23 +100,17 @@ def resolve(backends: Iterable[str | Backend] | None, device: Any = None) -> lis
 
 
 def cells(
-    targets: Sequence[Target],
-    *,
-    wide: bool = False,
-    chosen: Predicate = ALL,
-    specs: Mapping[str, LSTMSpec] | None = None,
+    targets: Sequence[Target], cases: Iterable[Case], *, golden: bool = True, chosen: Predicate = ALL
 ) -> Iterator[Cell]:
     """Every cell, case by case: a case's oracle result is then worked out once and serves all targets.
 
-    chosen: a test of ids. Layers are built, and golden vectors read, only where some cell is chosen.
-    specs: by name; their cases alone, in place of the suite's and of the golden vectors.
+    golden: the golden vectors, too? chosen: a test of ids. Layers are built, and golden vectors read, only where some
+    cell is chosen.
     """
-    for case in spec_cases(specs) if specs is not None else wide_cases() if wide else default_cases():
+    for case in cases:
         for target in targets:
             yield from _cells_of(target, case, chosen)
-    if specs is not None:
-        return
-    for name in vectors.ids():
+    for name in vectors.ids() if golden else ():
         for target in {t.name: t for t in targets}.values():  # each backend once, by the path it chooses itself
             auto = Target(target.name, target.backend, "auto", target.device)
             if chosen(cell_id("golden", auto, name)):
@@ -127,6 +120,8 @@ def cells(
 def _cells_of(target: Target, case: Case, chosen: Predicate) -> Iterator[Cell]:
     if case.stress == "native" and target.path == "composed":
         return
+    if target.path == "parallel" and registered(case.spec.cell).linear is None:
+        return  # the path is for cells whose steps need not wait for one another; to the others it says nothing
     fit = [c for c in CHECKS.values() if c.applies(target, case) and chosen(cell_id(c.name, target, case.id))]
     refused = refusal(target, case.spec) if fit else None
     if refused:  # one line for the case, not one for each check

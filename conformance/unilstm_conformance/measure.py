@@ -78,6 +78,19 @@ def compare(what: str, got: Any, want: Array, units: float, dtype: str, within: 
     return Measurement(what, float(difference[at]), units * unit, unit, index, float(got[at]), float(reference[at]))
 
 
+def compare_states(
+    what: str, got: Any, want: Array, slots: int, units: float, dtype: str, within: Array | None = None
+) -> list[Measurement]:
+    """compare(), slot by slot where c has several, [..., slots or several times slots, H].
+
+    Each is measured by its own largest number: they may be of different kinds, such as an sLSTM's c, n and m.
+    """
+    if slots == 1 or _misfit(got, want.shape, dtype):
+        return [compare(what, got, want, units, dtype, within)]
+    parts = [(a[..., n::slots, :] for a in (got, want, want if within is None else within)) for n in range(slots)]
+    return [compare(f"{what} (slot {n})", g, w, units, dtype, all_) for n, (g, w, all_) in enumerate(parts)]
+
+
 def same_bits(what: str, got: Any, want: Array) -> Measurement:
     """got must be want, bit for bit."""
     problem = _misfit(got, want.shape, want.dtype.name)

@@ -49,6 +49,8 @@ class Result:
     past a row's length.
     gradients: of sum(y·p_y) + sum(h_n·p_h) + sum(c_n·p_c) + sum(c_all·p), over the probes given: for "x", for "h_0"
     and "c_0" if they were given, and for every parameter by its canonical name. Without probes, {}.
+    amplification: how many times larger, at worst, an operation makes the relative errors of what it is given, where
+    it is more than the once or twice of sums, products and activations; at least 1. See tolerances.py.
     """
 
     y: Array
@@ -56,6 +58,7 @@ class Result:
     c_n: Array
     c_all: Array
     gradients: dict[str, Array]
+    amplification: float
 
 
 def run(
@@ -73,14 +76,8 @@ def run(
 
     arrays: the parameters by canonical name. x: [B, T, I], or [T, B, I] if the spec is not batch_first.
     h_0 and c_0, as h_n and c_n: where not given, the learned state, else 0. lengths: [B]; all T if not given.
-    masks: of a call in training, all that the spec has, drawn and scaled already, time-major, by name:
-        dropout_l1 [T, B, F] multiplies the input of layer 1 (never of layer 0);
-        input_l0, input_l0_reverse [B, F] the input of one direction, after that;
-        recurrent_l0 [B, P] the h that every step reads; [groups, B, P] where each group of rows has its own; or
-            [T, B, lanes·H] the candidate g, see recurrent_dropout_kind;
-        weight_l0, as weight_hh_l0, these weights;
-        zoneout_hidden_l0 [T, B, P], zoneout_cell_l0 [T, B, lanes·H], 0 or 1: does a step take its new h and c?
-    Without masks the call is one in evaluation: nothing is dropped, and zoneout takes its expectation.
+    masks: of a call in training, all that the spec has, drawn and scaled already; see Sizes.mask_shapes. Without them
+    the call is one in evaluation: nothing is dropped, and zoneout takes its expectation.
     probes: weights for the outputs "y", "h_n", "c_n", "c_all", shaped as these; their weighted sum is differentiated.
     Raises ValueError if an array does not fit the spec and the batch.
     """
@@ -101,7 +98,9 @@ def run(
     for name, where, value in places:
         outputs[name][where] = value.value
     weights = {n: as_float64(f"probe {n}", probe, sizes.shape(n, slots)) for n, probe in (probes or {}).items()}
-    return Result(**outputs, gradients={} if probes is None else _gradients(leaves, places, weights))
+    amplification = max(direction.cell.amplification for layer in stack for direction in layer)
+    found = {} if probes is None else _gradients(leaves, places, weights)
+    return Result(**outputs, gradients=found, amplification=amplification)
 
 
 class _Direction:

@@ -21,11 +21,12 @@ class Cell(Protocol):
     """One direction of one layer: its equations and its parameters.
 
     slots: how many vectors of H make up c. cells: how many of them, counted from the first, zoneout acts on.
-    h_0 [P], c_0: the initial state.
+    h_0 [P], c_0: the initial state. amplification: see Result in oracle.py; of all steps until now.
     """
 
     slots: int
     cells: int
+    amplification: float
     h_0: Var
     c_0: State
 
@@ -50,6 +51,7 @@ class WeightedCell:
     """The weights that are the same for all cells, and the initial state."""
 
     slots = cells = 1
+    amplification = 1.0
 
     def __init__(self, spec: LSTMSpec, parameter: Parameter, input_size: int, rows: int, read: int) -> None:
         """rows: of the weights. read: how many features of h each of them reads, 0 where there is no weight_hh."""
@@ -104,6 +106,8 @@ class SLSTMCell(WeightedCell):
         kept = (z["f"] if self.spec.exponential_forget else log_sigmoid(z["f"])) + m
         fresh = n.value == 0.0
         m = chosen(fresh, z["i"], larger(kept, z["i"]))
+        # The exponentials make an absolute error of their arguments a relative one of their values.
+        self.amplification = max(self.amplification, *(float(np.abs(v.value).max()) for v in (z["i"], z["f"], kept, m)))
         i, f = exp(z["i"] - m), chosen(fresh, nothing, exp(chosen(fresh, nothing, kept - m)))
         cell, n = f * cell + i * g, f * n + i
         return o * cell / n, (cell, n, m)

@@ -119,19 +119,19 @@ class LSTMCell(WeightedCell):
         eqs. 20-22); per-gate: γ N(W x + R h) + b, N over each gate.
         With a mask on the h that is read: one for all gates, or one for each (Gal & Ghahramani 2016).
         """
-        kind, ε = self.spec.recurrent_dropout_kind, self.spec.layer_norm_eps
+        kind = self.spec.recurrent_dropout_kind
         assert self.R is not None
         zx, zh = {}, {}
         for n, (gate, rows) in enumerate(self.rows.items()):
             read = h if mask is None or kind == "candidate" else h.scaled(mask[n] if kind == "per-gate" else mask)
             zx[gate], zh[gate] = self.W[rows] @ x, self.R[rows] @ read
         if self.spec.layer_norm in ("joint", "normalized-state"):
-            nx, nh = (normalised(joined(*z.values()), ε) for z in (zx, zh))
+            nx, nh = (self.normalised(joined(*z.values())) for z in (zx, zh))
             γ_ih, γ_hh = self.gammas
             a = {gate: γ_ih[rows] * nx[rows] + γ_hh[rows] * nh[rows] for gate, rows in self.rows.items()}
         elif self.spec.layer_norm == "per-gate":
             (γ,) = self.gammas
-            a = {gate: γ[rows] * normalised(zx[gate] + zh[gate], ε) for gate, rows in self.rows.items()}
+            a = {gate: γ[rows] * self.normalised(zx[gate] + zh[gate]) for gate, rows in self.rows.items()}
         else:
             a = {gate: zx[gate] + zh[gate] for gate in self.rows}
         return {gate: self.biased(a[gate], rows) for gate, rows in self.rows.items()}
@@ -157,7 +157,7 @@ class LSTMCell(WeightedCell):
         c = clipped((1.0 - f if s else f) * c + i * g, spec.cell_clip)
         seen = c
         if self.γ:
-            seen = self.γ[units] * normalised(c, spec.layer_norm_eps)
+            seen = self.γ[units] * self.normalised(c)
             seen = seen + self.β[units] if self.β else seen
         c = c if spec.layer_norm == "joint" else seen
         o = gate("o", c) if "o" in there else one
@@ -194,6 +194,13 @@ class LSTMCell(WeightedCell):
             wins = lane.gates["o"].value > o
             m, o = chosen(wins, lane.m, m), np.where(wins, lane.gates["o"].value, o)
         return m
+
+    def normalised(self, v: Var) -> Var:
+        """N(v). Where v is large beside its deviations from its mean, these are what is left of two large numbers."""
+        n, scale = normalised(v, self.spec.layer_norm_eps), np.sqrt(v.value.var() + self.spec.layer_norm_eps)
+        enlarged = np.abs(v.value).max() / scale / max(1.0, np.abs(n.value).max())
+        self.amplification = max(self.amplification, float(enlarged))
+        return n
 
     def σ(self, a: Var) -> Var:
         kind = self.spec.gate_activation

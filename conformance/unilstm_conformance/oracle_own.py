@@ -26,6 +26,8 @@ Shape = tuple[int, ...]
 class OwnCell:
     """One direction of one layer of a registered cell."""
 
+    amplification = 1.0  # nothing is known of what is inside a step
+
     def __init__(self, spec: LSTMSpec, parameter: Parameter, input_size: int) -> None:
         from unilstm.cells import get  # the user's definition, not this project's equations
 

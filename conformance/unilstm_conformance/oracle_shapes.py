@@ -56,15 +56,30 @@ class Sizes:
 
     def masks(self, masks: Mapping[str, ArrayLike], arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """The masks given, checked: in training there must be those that the spec has, and no others."""
+        shapes = self.mask_shapes({name: np.shape(array) for name, array in arrays.items()})
+        if set(masks) != set(shapes):
+            raise ValueError(f"the masks are {sorted(masks)}, but the spec has {sorted(shapes)}. Give these.")
+        return {name: as_float64(f"mask {name}", masks[name], shape) for name, shape in shapes.items()}
+
+    def mask_shapes(self, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """The masks that the spec has, time-major, by name; l0 and l0_reverse stand for every layer and direction:
+
+        dropout_l1 [T, B, F] multiplies the input of layer 1 (never of layer 0);
+        input_l0, input_l0_reverse [B, F] the input of one direction, after that;
+        recurrent_l0 [B, P] the h that every step reads; or [groups, B, P] where each group of rows has its own
+            (recurrent_dropout_kind="per-gate"); or [T, B, lanes·H] the candidate g ("candidate");
+        weight_l0, shaped as weight_hh_l0, these weights;
+        zoneout_hidden_l0 [T, B, P], zoneout_cell_l0 [T, B, lanes·H], 0 or 1: does a step take its new h and c?
+
+        parameters: the shapes of the spec's arrays.
+        """
         shapes: dict[str, tuple[int, ...]] = {}
         for k in range(self.spec.num_layers):
             if self.spec.dropout and k:
                 shapes[f"dropout_l{k}"] = (self.T, self.B, self.O)
             for own in (f"_l{k}", f"_l{k}_reverse")[: self.D]:
-                shapes |= self._direction_masks(k, own, np.shape(arrays.get(f"weight_hh{own}", ())))
-        if set(masks) != set(shapes):
-            raise ValueError(f"the masks are {sorted(masks)}, but the spec has {sorted(shapes)}. Give these.")
-        return {name: as_float64(f"mask {name}", masks[name], shape) for name, shape in shapes.items()}
+                shapes |= self._direction_masks(k, own, parameters.get(f"weight_hh{own}", ()))
+        return shapes
 
     def _direction_masks(self, k: int, own: str, weight_hh: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         spec, B, T, cells = self.spec, self.B, self.T, self.spec.lanes * self.H

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from unilstm.masks import NUMPY_WORDS, keep_mask, split_key, stream, uniform
-from unilstm.parameters import parameters
+from unilstm.masks import NUMPY_WORDS, keep_mask, split_key, uniform
+from unilstm.parameters import Parameter, parameters
+from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
 from . import oracle
 from .cases import Case
+from .oracle_shapes import Sizes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OUTPUTS = ("y", "h_n", "c_n")
 PADDING = 1e3  # what x holds at and past a row's length: finite, so that it may be computed with, and hard to overlook
 # More than the default cases, which several backends and checks share; a few hundred kB each at most.
-_KEPT = 256
+_KEPT = 384
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Problem:
 
     x may be [T, I], and the states then have no axis for the batch. key: of the dropout masks in training mode;
     masks: those masks themselves, by name, in its place.
-    probes: what the outputs are multiplied by before they are summed up and differentiated, by name, see OUTPUTS.
+    probes: what the outputs are multiplied by before they are summed up and differentiated, by name, see OUTPUTS; with
+    one for "c_all", which is every step's c, the call asks for that, too.
     lengths_form: how a backend is given the lengths: 0 as a list, 1 as a NumPy array, 2 as a native tensor.
     """
 
@@ -60,61 +63,93 @@ class _Draw:
     def __init__(self, case: Case) -> None:
         self.case, self.stream = case, 0
 
-    def __call__(self, shape: tuple[int, ...], bound: float) -> Array:
+    def __call__(self, shape: tuple[int, ...], bound: float | Array, around: float | Array = 0.0) -> Array:
         self.stream += 1
-        values = (2.0 * uniform(self.case.seed, self.stream, shape) - 1.0) * bound
+        values = around + (2.0 * uniform(self.case.seed, self.stream, shape) - 1.0) * bound
         values = values.astype(self.case.dtype)
         values.flags.writeable = False
         return values
+
+    def parameter(self, p: Parameter) -> Array:
+        if p.role.startswith("gamma"):  # scales; near 0 they would hide what they scale
+            return self(p.shape, 0.5, around=1.0)
+        bound = self.case.gain / self.case.spec.hidden_size**0.5
+        return self.cell(p.shape, bound) if p.role == "c_0" else self(p.shape, bound)
+
+    def cell(self, shape: tuple[int, ...], bound: float) -> Array:
+        """A state c. The normaliser of an sLSTM is a sum of positive numbers: its slot is drawn from [0.5, 1.5)."""
+        if self.case.spec.cell != "slstm":
+            return self(shape, bound)
+        normaliser = (np.arange(shape[-2]) == 1)[:, None]
+        return self(shape, np.where(normaliser, 0.5, bound), around=np.where(normaliser, 1.0, 0.0))
 
 
 @lru_cache(_KEPT)
 def problem(case: Case) -> Problem:
     spec, draw = case.spec, _Draw(case)
-    bound = case.gain / spec.hidden_size**0.5
-    weights = Weights(spec, {name: draw(p.shape, bound) for name, p in parameters(spec).items()})
+    weights = Weights(spec, {name: draw.parameter(p) for name, p in parameters(spec).items()})
     x = draw(axes(case, spec.input_size), 1.5)
     lengths = None if case.row_lengths is None else np.array(case.row_lengths)
     if lengths is not None:
         x = np.where(valid(case)[..., None], x, np.asarray(PADDING, case.dtype))
         x.flags.writeable = lengths.flags.writeable = False
-    count = spec.num_layers * spec.num_directions
-    h, c = (count, case.batch, spec.state_size), (count, case.batch, spec.hidden_size)
-    h_0, c_0 = (draw(h, 0.8), draw(c, 1.2)) if case.state else (None, None)
+    h, c = state_shapes(spec, case.batch)
+    h_0, c_0 = (draw(h, 0.8), draw.cell(c, 1.2)) if case.state else (None, None)
     shapes = {"y": axes(case, spec.output_size), "h_n": h, "c_n": c}
     probes = {name: draw(shape, 1.0) for name, shape in shapes.items()}
     return Problem(weights, x, h_0, c_0, lengths, case.key, None, probes, case.seed % 3)
 
 
+def state_shapes(spec: LSTMSpec, rows: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of h and c."""
+    lead, slots = (spec.num_layers * spec.num_directions, rows), (spec.slots,) * (spec.slots > 1)
+    return (*lead, spec.state_size), (*lead, *slots, spec.hidden_size)
+
+
 @lru_cache(_KEPT)
 def reference(case: Case, training: bool = False) -> oracle.Result:
-    """What the oracle computes, with gradients. training: with the dropout masks of the case's key."""
+    """What the oracle computes, with gradients. training: with the masks of the case's key."""
     p = problem(case)
     call = case.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths
     return oracle.run(*call, masks=drawn_masks(case) if training else None, probes=p.probes)
 
 
+def amplification(case: Case, training: bool = False) -> float:
+    """What multiplies the bounds of a case, see tolerances.py; 1 without asking the oracle where it cannot be more."""
+    if case.spec.layer_norm == "none" and case.spec.cell != "slstm":
+        return 1.0
+    return reference(case, training).amplification
+
+
 def drawn_masks(case: Case) -> dict[str, Array]:
-    """The masks of the case's key by name, time-major."""
-    spec, masks = case.spec, {}
-    shape: tuple[int, ...]
-    for k in range(spec.num_layers):
-        if spec.dropout and k:
-            shape = case.steps, case.batch, spec.layer_input_size(k)
-            masks[f"dropout_l{k}"] = _mask(case, f"dropout_l{k}", shape, spec.dropout)
-        for own in (f"_l{k}", f"_l{k}_reverse")[: spec.num_directions]:
-            if spec.recurrent_dropout:
-                name, shape = f"recurrent{own}", (case.batch, spec.state_size)
-                masks[name] = _mask(case, name, shape, spec.recurrent_dropout)
-    return masks
+    """The masks of the case's key by name, time-major; {} where the spec has none."""
+    shapes = {name: p.shape for name, p in parameters(case.spec).items()}
+    wanted = Sizes(case.spec, problem(case).x.shape).mask_shapes(shapes)
+    return {name: _mask(case, name, shape) for name, shape in wanted.items()}
 
 
-def _mask(case: Case, name: str, shape: tuple[int, ...], dropped: float) -> Array:
+# Each kind of mask: the field that says how much it drops, and the number of its stream of random bits, to which layer
+# and direction are added. Zoneout replaces what it drops, so that nothing has to be scaled up.
+KINDS = {
+    "recurrent": ("recurrent_dropout", 1),
+    "input": ("input_dropout", 2),
+    "weight": ("weight_dropout", 3),
+    "zoneout_hidden": ("zoneout_hidden", 4),
+    "zoneout_cell": ("zoneout_cell", 5),
+}
+
+
+def _mask(case: Case, name: str, shape: tuple[int, ...]) -> Array:
     """Computed here with NumPy's words alone."""
     assert case.key is not None
+    kind, _, place = name.partition("_l")
+    layer, _, reverse = place.partition("_")
+    dropped, number = KINDS.get(kind, ("dropout", 0))
+    stream = int(layer) if kind == "dropout" else number << 24 | int(layer) << 1 | bool(reverse)
     low, high = split_key(case.key)
     key, like = (np.uint64(low), np.uint64(high)), np.zeros((), case.dtype)
-    return np.asarray(keep_mask(_MaskOps, key, stream(name), shape, dropped, like))
+    scaled = not kind.startswith("zoneout")
+    return np.asarray(keep_mask(_MaskOps, key, stream, shape, getattr(case.spec, dropped), like, scaled))
 
 
 class _MaskOps:

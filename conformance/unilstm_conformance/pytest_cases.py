@@ -12,6 +12,7 @@ from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
 from .run import in_ci
 from .selection import SelectionError, selector
+from .spec_cases import selected
 
 if TYPE_CHECKING:
     import pytest
@@ -33,7 +34,7 @@ def conformance_cases(
             case_check()
 
     backends: a name, a Backend object, which need not be registered, or several. expected_failures: an id, or the
-    beginning of several, to the reason; those must fail (xfail, strict). select, wide, device, specs: see
+    beginning of several, to the reason; those must fail (xfail, strict). select, wide, specs, device: as in
     run_conformance.
 
     Raises SelectionError where an expected failure names no cell, so that the list cannot go stale.
@@ -43,7 +44,8 @@ def conformance_cases(
     several = list(backends) if isinstance(backends, Iterable) and not isinstance(backends, str) else [backends]
     found, chosen = resolve(several, device), selector(select)
     todo: list[Missing | Cell] = [one for one in found if isinstance(one, Missing)]
-    todo += cells([one for one in found if isinstance(one, Target)], wide=wide, chosen=chosen, specs=specs)
+    targets = [one for one in found if isinstance(one, Target)]
+    todo += cells(targets, selected(wide, specs), golden=specs is None, chosen=chosen)
     expected = dict(expected_failures or {})
     _check_expected(expected, [one.id for one in todo])
     params = [pytest.param(_CaseCheck(one), id=one.id, marks=_marks(one.id, expected)) for one in todo]

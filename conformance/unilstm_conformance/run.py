@@ -13,10 +13,12 @@ from unilstm import __version__
 from unilstm.hookspecs import Backend
 from unilstm.spec import LSTMSpec
 
+from .cases import default_cases
 from .execution import Target
 from .matrix import Cell, Missing, cells, resolve
 from .report import Report, Result
 from .selection import SelectionError, selector
+from .spec_cases import selected
 
 Progress = Callable[[int, int, Result], None]
 
@@ -48,7 +50,7 @@ def run_conformance(
     found = resolve(backends, device)
     missing = [one for one in found if isinstance(one, Missing)]
     targets = [one for one in found if isinstance(one, Target)]
-    todo: list[Missing | Cell] = [*missing, *cells(targets, wide=wide, chosen=chosen, specs=specs)]
+    todo: list[Missing | Cell] = [*missing, *cells(targets, selected(wide, specs), golden=specs is None, chosen=chosen)]
     if len(todo) == len(missing) and select:
         raise SelectionError(f"the selection {select!r} matches no cell. The ids look like: {_example(targets)}.")
     results: list[Result] = []
@@ -80,4 +82,6 @@ def _version(distribution: str) -> str:
 
 
 def _example(targets: list[Target]) -> str:
-    return next((cell.id for cell in cells(targets)), "outputs[numpy-composed-vanilla-L1-forward-float32-none]")
+    return next(
+        (cell.id for cell in cells(targets, default_cases())), "outputs[numpy-composed-vanilla-L1-forward-float32-none]"
+    )
