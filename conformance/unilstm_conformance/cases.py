@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from unilstm.cells import get as registered
 from unilstm.presets import PRESETS, preset
 from unilstm.spec import LSTMSpec
 
@@ -85,15 +86,17 @@ def preset_case(name: str, stack: Stack, size: int = 0, **fields: Any) -> Case:
     return Case(name, spec, key=KEY if drops(spec) else None, **fields)
 
 
-def trained_case(name: str, stack: Stack, size: int = 0, **fields: Any) -> Case:
-    """A preset in training, with every mask that its cell and its layers can have, beside those it has already."""
-    case = preset_case(name, stack, size, **fields)
-    spec = case.spec
-    without = {"dropout"} if spec.num_layers == 1 else set()
-    if spec.cell == "minlstm":  # it reads no h; and zoneout would keep its steps from running all at once
-        without |= {"recurrent_dropout", "weight_dropout", "zoneout_hidden", "zoneout_cell"}
-    masks = {field: p for field, p in DROPPING.items() if field not in without and not getattr(spec, field)}
-    return replace(case, variant=f"{name}-trained", spec=spec.replace(**masks), key=KEY)
+def trained(spec: LSTMSpec) -> LSTMSpec:
+    """The spec with every mask that its cell and its layers can have, beside those it has already."""
+    cell = registered(spec.cell)
+    fields = {"input_dropout"} | ({"dropout"} if spec.num_layers > 1 else set())
+    if cell.linear is None:  # zoneout would keep the steps of such a cell from running all at once
+        fields |= {"zoneout_hidden", "zoneout_cell"}
+    if cell.reads_h:
+        fields.add("recurrent_dropout")
+    if any(array.role == "weight_hh" for array in cell.arrays(spec, spec.input_size)):
+        fields.add("weight_dropout")
+    return spec.replace(**{field: getattr(spec, field) or DROPPING[field] for field in sorted(fields)})
 
 
 # The fields that drop something in training, each with a probability to try it with.
@@ -232,9 +235,10 @@ def wide_cases() -> tuple[Case, ...]:
         cases += [replace(case, lengths=lengths, dtype=dtype) for lengths in LENGTHS for dtype in DTYPES]
     cases += [replace(c, variant=f"{c.variant}-zero-state", state=False) for c in cases if c.lengths in LENGTHS[::2]]
     cases += [
-        trained_case(name, stack, n % 2, lengths=lengths, dtype=DTYPES[(n + m) % 2])
-        for name, n, stack in stacks
+        replace(case, variant=f"{case.variant}-trained", spec=trained(case.spec), key=KEY)
         for m, lengths in enumerate(("full", "ragged"))
+        for name, n, stack in stacks
+        for case in (preset_case(name, stack, n % 2, lengths=lengths, dtype=DTYPES[(n + m) % 2]),)
     ]
     return tuple(_unique(replace(case, stress="all", thorough=True) for case in cases))
 

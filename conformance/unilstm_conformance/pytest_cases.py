@@ -34,7 +34,7 @@ def conformance_cases(
             case_check()
 
     backends: a name, a Backend object, which need not be registered, or several. expected_failures: an id, or the
-    beginning of several, to the reason; those must fail (xfail, strict). select, wide, device, specs: see
+    beginning of several, to the reason; those must fail (xfail, strict). select, wide, specs, device: as in
     run_conformance.
 
     Raises SelectionError where an expected failure names no cell, so that the list cannot go stale.

@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-from unilstm import cells, layer_masks
 from unilstm.spec import LSTMSpec
 
-from .cases import DTYPES, Case, default_cases, wide_cases
+from .cases import DTYPES, KEY, Case, default_cases, drops, trained, wide_cases
 
-KEY = 0x0123456789ABCDEF  # of the masks in training mode
 _STACKS = ((1, "reverse"), (2, "bidirectional"))
 _LENGTHS = ("none", "short", "full", "ragged")
 
@@ -25,16 +22,11 @@ def spec_cases(specs: Mapping[str, LSTMSpec]) -> tuple[Case, ...]:
     turn = itertools.count()
     found = []
     for name, spec in specs.items():
-        for variant, one in (*((name, s) for s in _stacks(spec)), (f"{name}-masked", _masked(spec))):
+        for variant, one in (*((name, s) for s in _stacks(spec)), (f"{name}-masked", trained(spec))):
             n = next(turn)
             case = Case(variant, one, DTYPES[n % 2], _LENGTHS[n % 4], thorough=True)
-            found.append(replace(case, key=KEY) if layer_masks.names(one) else case)
+            found.append(replace(case, key=KEY) if drops(one) else case)
     return tuple(found)
-
-
-def selected(wide: bool, specs: Mapping[str, LSTMSpec] | None) -> tuple[Case, ...]:
-    """The cases of a run."""
-    return spec_cases(specs) if specs is not None else wide_cases() if wide else default_cases()
 
 
 def _stacks(spec: LSTMSpec) -> Iterator[LSTMSpec]:
@@ -44,12 +36,6 @@ def _stacks(spec: LSTMSpec) -> Iterator[LSTMSpec]:
         yield from (spec.replace(num_layers=layers, direction=direction) for layers, direction in _STACKS)
 
 
-def _masked(spec: LSTMSpec) -> LSTMSpec:
-    """The spec with all the masks that its cell can have, where it has none of its own."""
-    cell = cells.get(spec.cell)
-    dropped: dict[str, Any] = {"dropout": 0.2} if spec.num_layers > 1 else {}
-    dropped |= {"input_dropout": 0.2, "zoneout_hidden": 0.2, "zoneout_cell": 0.3}
-    dropped |= {"recurrent_dropout": 0.2} if cell.reads_h else {}
-    if any(array.role == "weight_hh" for array in cell.arrays(spec, spec.input_size)):
-        dropped["weight_dropout"] = 0.2
-    return spec.replace(**{field: getattr(spec, field) or p for field, p in dropped.items()})
+def selected(wide: bool, specs: Mapping[str, LSTMSpec] | None) -> tuple[Case, ...]:
+    """The cases of a run: those of the specs that are given, else the suite's own."""
+    return spec_cases(specs) if specs is not None else wide_cases() if wide else default_cases()
