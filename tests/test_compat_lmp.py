@@ -188,6 +188,7 @@ def test_a_model_of_one_layer_has_lmps_names_and_loads_as_a_model() -> None:
     from unilstm.models import LanguageModel, ModelWeights
 
     same = LanguageModel(ModelWeights.from_layout("lmp", arrays(model)), backend="torch").eval()
+    assert set(same.weights().to_layout("lmp")) == set(names)
     tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
     close(same(tokens)[0].detach(), model.eval()(tokens)[0].detach(), 1e-6)
 
