@@ -7,9 +7,10 @@ backend that offers `stored()` has a class of such layers; `unilstm.compat` buil
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from .ops import Ops, Tensor
 from .parameters import parameters
 from .spec import LSTMSpec
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from .models.ops import ModelOps
 
 Shape = tuple[int, ...]
 
@@ -47,12 +51,16 @@ class _Piece:
 
 
 class Storage:
-    """The tensors of a spec in a form of a layout: names, shapes, and which parts of them are which parameters."""
+    """The tensors of a spec in a form of a layout: names, shapes, and which parts of them are which parameters.
 
-    def __init__(self, form: Form, spec: LSTMSpec) -> None:
+    prefix: before every name. fixed: the names of initial states that the form has, but the spec does not learn.
+    """
+
+    def __init__(self, form: Form, spec: LSTMSpec, prefix: str = "") -> None:
         self.form, self.spec = form, spec
-        found = places(form, spec)
+        found = [replace(place, name=prefix + place.name) for place in places(form, spec)]
         self.shapes: dict[str, Shape] = {place.name: place.shape for place in found}
+        self.fixed = tuple(place.name for place in found if place.fixed)
         self.wanted = {name: p.shape for name, p in parameters(spec).items()}
         self.pieces = {name: _pieces(found, name) for name in self.wanted}
         held = {name for name, pieces in self.pieces.items() if pieces}
@@ -120,10 +128,10 @@ def _piece(block: Block, place: Place) -> _Piece:
     return _Piece(place.name, inner, () if whole else block.where, block.shape, block.transposed)
 
 
-def owners(names: Iterable[str]) -> set[str]:
-    """Everything that has something under it: of "a.0.weight", "a.0" and "a"."""
-    parts = (name.split(".") for name in names)
-    return {".".join(path[:n]) for path in parts for n in range(1, len(path))}
+def is_list(path: str, names: Iterable[str]) -> bool:
+    """Is what is under a path numbered from 0 on, without gaps?"""
+    under = {name[len(path) + 1 :].partition(".")[0] for name in names if name.startswith(f"{path}.")}
+    return under == {str(n) for n in range(len(under))}
 
 
 class Draws(Protocol):
@@ -162,6 +170,7 @@ class StoredMethods(LayerMethods):
     """Mixed into each backend's stored layer, which adds how its framework keeps tensors."""
 
     storage: Storage
+    _embeddings: Mapping[str, int] = {}  # modules that are embeddings, and the number of their padding
 
     def _draws(self, dtype: str, device: Any) -> Draws:
         """From the framework's own generator, where it has one: as the framework's own layers draw."""
@@ -220,6 +229,18 @@ class StoredMethods(LayerMethods):
 
     def _flip(self, x: Tensor) -> Tensor:
         """The second axis reversed."""
+        raise NotImplementedError
+
+    def _training(self) -> bool | None:
+        """Does the layer train, where it has such a mode?"""
+        return None
+
+    def _evaluating(self) -> Any:
+        """A context of evaluation mode, without gradients."""
+        return contextlib.nullcontext()
+
+    def _model_ops(self) -> ModelOps:
+        """What the backend computes models with."""
         raise NotImplementedError
 
     def _tracing(self, x: Tensor) -> bool:

@@ -59,6 +59,11 @@ class StoredLSTM(NamedTensors, StoredMethods, LSTM):
     def _flip(self, x: Array) -> Array:
         return x[:, ::-1]
 
+    def _model_ops(self) -> Any:
+        from .models import OPS
+
+        return OPS
+
     def _tracing(self, x: Array) -> bool:
         return False
 

@@ -86,16 +86,8 @@ class _Model(paddle.nn.Layer, ModelMethods):  # type: ignore[misc]
     def draw_key(self) -> Any:
         return paddle.randint(0, 2**31 - 1, [2], dtype="int64")
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        modes = [(layer, layer.training) for layer in self.sublayers(include_self=True)]
-        self.eval()
-        try:
-            with paddle.no_grad():
-                yield
-        finally:
-            for layer, training in modes:
-                layer.training = training
+    def evaluating(self) -> Any:
+        return evaluating(self)
 
 
 class LanguageModel(_Model, LanguageModelMethods):
@@ -118,3 +110,16 @@ class SequenceClassifier(_Model, SequenceClassifierMethods):
 def model(weights: ModelWeights, *, device: Any = None, path: str = "auto") -> Any:
     cls = LanguageModel if isinstance(weights.spec, LanguageModelSpec) else SequenceClassifier
     return cls(weights, device=device, path=path)
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Evaluation mode, without gradients, while the context lasts."""
+    modes = [(layer, layer.training) for layer in module.sublayers(include_self=True)]
+    module.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        for layer, training in modes:
+            layer.training = training

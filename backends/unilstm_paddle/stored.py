@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 import unilstm.stored
-from unilstm.stored import Draws, Shape, StoredMethods, owners
+from unilstm.stored import Draws, Shape, StoredMethods, is_list
 
 from .layer import LSTM
 
@@ -126,6 +126,19 @@ class StoredLSTM(StoredMethods, LSTM):
     def _flip(self, x: Tensor) -> Tensor:
         return paddle.flip(x, [1])
 
+    def _training(self) -> bool:
+        return self.training  # type: ignore[no-any-return]
+
+    def _evaluating(self) -> Any:
+        from .models import evaluating
+
+        return evaluating(self)
+
+    def _model_ops(self) -> Any:
+        from .models import OPS
+
+        return OPS
+
     def _tracing(self, x: Tensor) -> bool:
         return not paddle.in_dynamic_mode()
 
@@ -141,4 +154,4 @@ class StoredLSTM(StoredMethods, LSTM):
 def _made(path: str, values: Mapping[str, Any]) -> Any:
     if len(getattr(values.get(f"{path}.weight"), "shape", ())) == 2:
         return Linear()
-    return paddle.nn.LayerList() if f"{path}.0" in owners(values) else paddle.nn.Layer()
+    return paddle.nn.LayerList() if is_list(path, values) else paddle.nn.Layer()

@@ -80,16 +80,8 @@ class _Model(torch.nn.Module, ModelMethods):
     def draw_key(self) -> Any:
         return torch.randint(0, 2**32, (2,), dtype=torch.int64)
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module, training in modes:
-                module.training = training
+    def evaluating(self) -> Any:
+        return evaluating(self)
 
 
 class LanguageModel(_Model, LanguageModelMethods):
@@ -112,3 +104,16 @@ class SequenceClassifier(_Model, SequenceClassifierMethods):
 def model(weights: ModelWeights, *, device: Any = None, path: str = "auto") -> Any:
     cls = LanguageModel if isinstance(weights.spec, LanguageModelSpec) else SequenceClassifier
     return cls(weights, device=device, path=path)
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Evaluation mode, without gradients, while the context lasts."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training

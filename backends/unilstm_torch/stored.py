@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from unilstm.paths import Path
-from unilstm.stored import Draws, Shape, StoredMethods, owners
+from unilstm.stored import Draws, Shape, StoredMethods, is_list
 
 from .layer import LSTM
 from .native import paths
@@ -64,9 +64,17 @@ class StoredLSTM(StoredMethods, LSTM):
         for part in path.split(".") if path else ():
             walked = f"{walked}.{part}" if walked else part
             if part not in module._modules:
-                module.add_module(part, _made(walked, values))
+                module.add_module(part, self._made(walked, values))
             module = module._modules[part]  # type: ignore[assignment]
         return module
+
+    def _made(self, path: str, values: Mapping[str, Any]) -> torch.nn.Module:
+        shape = getattr(values.get(f"{path}.weight"), "shape", ())
+        if path in self._embeddings:
+            return torch.nn.Embedding(*shape, padding_idx=self._embeddings[path], device="meta")
+        if len(shape) == 2:
+            return torch.nn.Linear(shape[1], shape[0], bias=f"{path}.bias" in values, device="meta")
+        return torch.nn.ModuleList() if is_list(path, values) else torch.nn.Module()
 
     def _own(self, name: str) -> Tensor:
         owner, _, leaf = name.rpartition(".")
@@ -106,6 +114,19 @@ class StoredLSTM(StoredMethods, LSTM):
     def _flip(self, x: Tensor) -> Tensor:
         return x.flip(1)
 
+    def _training(self) -> bool:
+        return self.training  # type: ignore[no-any-return]
+
+    def _evaluating(self) -> Any:
+        from .models import evaluating
+
+        return evaluating(self)
+
+    def _model_ops(self) -> Any:
+        from .models import TorchModelOps
+
+        return TorchModelOps(self._device())
+
     def _tracing(self, x: Tensor) -> bool:
         return tracing()
 
@@ -125,10 +146,3 @@ class StoredLSTM(StoredMethods, LSTM):
 
     def _paths(self) -> Sequence[Path]:
         return paths(self.spec, self._device())
-
-
-def _made(path: str, values: Mapping[str, Any]) -> torch.nn.Module:
-    shape = getattr(values.get(f"{path}.weight"), "shape", ())
-    if len(shape) != 2:
-        return torch.nn.ModuleList() if f"{path}.0" in owners(values) else torch.nn.Module()
-    return torch.nn.Linear(shape[1], shape[0], bias=f"{path}.bias" in values, device="meta")

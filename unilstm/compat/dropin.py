@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import layouts, plugins
 from ..errors import BackendUnavailable
 from ..layouts import arguments
 from ..layouts.tables import Form
 from ..paths import check_path
 from ..spec import LSTMSpec
-from ..stored import Counted, Draws, Storage, StoredMethods
+from ..stored import Counted, Draws, Shape, Storage, StoredMethods
 
 _OWN = ("backend", "seed", "dtype", "device", "path")
 
@@ -50,27 +52,38 @@ class DropIn(StoredMethods):
         spec: LSTMSpec,
         form: Form,
         *,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Shape] | None = None,
         frozen: Iterable[str] = (),
-        buffers: Iterable[str] = (),
+        prefix: str = "",
     ) -> None:
         """Make the tensors of a spec in a form. given: the constructor's arguments, `_OWN` among them.
 
-        extra: tensors that the form does not know, with their values. frozen, buffers: names among either.
+        extra: the shapes of tensors that the form does not know. frozen: names that are not trained. prefix: before
+        the form's names.
         """
         self._arguments = {name: value for name, value in given.items() if name not in _OWN}
-        self.spec, self.path, self.storage = spec, given["path"], Storage(form, spec)
+        self.spec, self.path, self.storage = spec, given["path"], Storage(form, spec, prefix)
+        shapes = {**self.storage.shapes, **(extra or {})}
+        self._shapes = {name: shapes[name] for name in self._ordered(shapes)}
         dtype = self._default_dtype() if given["dtype"] is None else dtype_name(given["dtype"])
         draws: Draws = self._draws(dtype, given["device"]) if given["seed"] is None else Counted(given["seed"])
-        values = self._initial(draws, self.storage.shapes) | dict(extra or {})
-        self._store(values, dtype, given["device"], frozen=frozen, buffers=buffers)
+        values = {name: np.zeros(self._shapes[name]) for name in self.storage.fixed}
+        drawn = self._initial(draws, {name: shape for name, shape in self._shapes.items() if name not in values})
+        ordered = {name: (values | drawn)[name] for name in self._shapes}
+        self._store(ordered, dtype, given["device"], frozen=frozen, buffers=self.storage.fixed)
         check_path(self.path, self._paths())
 
-    def _reset(self) -> None:
-        """Draw the initial values anew, from the framework's own generator."""
-        first = self._own(next(iter(self.storage.shapes)))
-        draws = self._draws(dtype_name(first.dtype), self._device())
-        for name, value in self._initial(draws, self.storage.shapes).items():
+    def _ordered(self, names: Iterable[str]) -> list[str]:
+        """The tensors' names in the original's order."""
+        return list(names)
+
+    def _reset(self, initial: Any = None, seed: int | None = None) -> None:
+        """Draw values anew: from a seed, or the framework's own generator. initial: as _initial, which it is if not
+        given."""
+        first = self._own(next(iter(self._shapes)))
+        draws: Draws = self._draws(dtype_name(first.dtype), self._device()) if seed is None else Counted(seed)
+        trained = {name: shape for name, shape in self._shapes.items() if name not in self.storage.fixed}
+        for name, value in (initial or self._initial)(draws, trained).items():
             self._assign(name, value)
 
     def _initial(self, draws: Draws, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -91,7 +104,8 @@ def spec_of(layout: str, form: str, config: Mapping[str, Any], **fields: Any) ->
     """
     known = layouts.get(layout)
     named = [f for f in known.forms if f.name == form]
-    seen = {"form": (form,), **named[0].says, **{field: (value,) for field, value in fields.items()}}
+    seen = {"form": (form,), "peephole": (named[0].holds("weight_ch"),), **named[0].says}
+    seen |= {field: (value,) for field, value in fields.items()}
     if not any("bias" in entry.fields for entry in known.arguments):
         seen["bias"] = (known.bias,)
     spec = arguments.read(known, config, seen).spec

@@ -62,4 +62,5 @@ def write(weights: ModelWeights) -> dict[str, Array]:
     if not isinstance(weights.spec, LanguageModelSpec):
         raise LayoutError(f"lmp has no {weights.spec.kind}.")
     own = {theirs: weights[ours] for ours, theirs in NAMES.items()}
-    return own | weights.lstm.to_layout("lmp", prefix=STACK)
+    # A stack of one layer is numbered, too; a lone layer of the layout is not.
+    return own | weights.lstm.to_layout("lmp", prefix=STACK + ("0." if weights.lstm.spec.num_layers == 1 else ""))
