@@ -6,7 +6,10 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from layout_cases import stored
 from layout_fixtures import FIXTURES
 from unilstm import LSTMSpec, Weights, layouts
 from unilstm.layouts import find
@@ -159,6 +162,7 @@ def as_shapes(mapping: dict[str, Any], prefix: str = "") -> Shapes:
     return {prefix + name: array.shape for name, array in mapping.items()}
 
 
+PLAIN = {name: as_shapes(stored(name)) for name in layouts.names()}
 FOUND: dict[str, tuple[str, str, str]] = {
     "custom-lstms/script_lnlstm": ("", "rnn.", "rnn."),
     "mxnet/bidirectional": ("", "lstm0_", "lstm0_"),
@@ -212,6 +216,22 @@ def test_a_broken_lstm_is_reported_with_what_is_wrong() -> None:
     assert found.prefix == "lstm."
     assert found.uncertain is not None
     assert "'weight_hh_l1' is missing" in found.uncertain
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_whatever_is_there_is_found_or_not_but_never_fails(data: st.DataObject) -> None:
+    """Tensors of any systems, some missing, some misshapen, under one prefix."""
+    names = data.draw(st.lists(st.sampled_from(layouts.names()), min_size=1, max_size=2))
+    mapping: Shapes = {}
+    for name in names:
+        mapping |= PLAIN[name]
+    kept = data.draw(st.lists(st.sampled_from(sorted(mapping)), unique=True, max_size=len(mapping)))
+    sizes = st.lists(st.integers(0, 24), max_size=4).map(tuple)
+    changed = {name: data.draw(sizes) for name in kept if data.draw(st.integers(0, 4)) == 0}
+    mapping = {name: shape for name, shape in mapping.items() if name in kept} | changed
+    for found in find(mapping):
+        assert set(found.names) <= set(mapping)
 
 
 def test_finding_is_quick() -> None:

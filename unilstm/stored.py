@@ -79,9 +79,13 @@ class Storage:
 
 def _pieces(found: Iterable[Place], parameter: str) -> tuple[_Piece, ...]:
     """Where the rows of a parameter are, in their order; neighbours in one tensor are one piece."""
-    there = [(block, place) for place in found for block in place.blocks if block.parameter == parameter]
+    there = [
+        (block, place) for place in found for block in place.blocks if block.parameter == parameter and not place.fixed
+    ]
     if any(block.offset for block, _ in there):
         raise LayoutError(f"{parameter!r} is stored with an offset, and a stored layer would train the stored value.")
+    if any(block.reshaped for block, _ in there):
+        raise LayoutError(f"{parameter!r} is stored in cuDNN's order, in which a stored layer cannot train it.")
     joined: list[tuple[Block, Place]] = []
     for block, place in sorted(there, key=lambda item: item[0].rows.start):
         both = _joined(joined[-1][0], block) if joined and joined[-1][1] is place else None

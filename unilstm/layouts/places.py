@@ -23,6 +23,7 @@ class Block:
     """One row group of a canonical array (or all of one without groups), and where in a tensor it sits.
 
     rows: of the canonical array. where, shape: of the tensor; the shape is needed where the tensor is a flat vector.
+    reshaped: the numbers are in the array's order, in another shape.
     """
 
     parameter: str
@@ -31,6 +32,7 @@ class Block:
     shape: Extent
     transposed: bool
     offset: float
+    reshaped: bool = False
 
     @property
     def size(self) -> int:
@@ -158,7 +160,7 @@ def _part(part: Part, p: Parameter, axis: int, start: int) -> tuple[list[int], l
             where = where[::-1] if swapped else where
             shape = tuple(s.stop - s.start for s in where)
             where[axis] = slice(where[axis].start + start, where[axis].stop + start)
-            blocks.append(Block(p.name, rows, tuple(where), shape, part.transposed, offset))
+            blocks.append(Block(p.name, rows, tuple(where), shape, part.transposed, offset, part.reshaped))
     extent = [total, *p.shape[1:]]
     return extent[::-1] if swapped else extent, blocks
 

@@ -39,7 +39,8 @@ _AXES: dict[str, tuple[str, ...]] = {
 def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
     form = matched.form
-    present = {role for tensor, _, _ in matched.at for role in form.tensors[tensor].roles}
+    tensors = {form.tensors[index] for index, _, _ in matched.at}
+    present = {role for tensor in tensors if not (tensor.added or tensor.derived) for role in tensor.roles}
     if lacking := set(form.needs) - present:
         names = [written(form, t, matched.num_layers, 1, 0, 0) for t in form.tensors if lacking & set(t.roles)]
         raise LayoutError(f"{names[0]!r} is missing, which {form.name} always has. Give all tensors of the LSTM.")
