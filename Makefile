@@ -14,7 +14,7 @@ help:
 	@echo "make bench        the figures of docs/benchmarks.md"
 	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make docs         the documentation site, in site/"
-	@echo "make pages        the cells' pictures in docs/variants/, and which layouts hold them: after a new one of either"
+	@echo "make pages        the cells' pictures in docs/variants/, which layouts hold them, docs/layouts.md: after a new one of either"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unilstm needs Python 3.11 or later: make PYTHON=python3.11 …")'
@@ -64,6 +64,7 @@ docs: .venv/.docs
 pages: .venv/.all
 	$(BIN)/python docs/pictures/draw_cells.py
 	$(BIN)/python docs/pictures/layout_lines.py
+	$(BIN)/python docs/pictures/layout_page.py
 
 clean:
 	rm -rf .venv build dist site demo-output reports

@@ -1,6 +1,7 @@
 """Foreign weight layouts as data: one small file a system, and one engine that reads and writes them all.
 
-A new system is a new file with a `Layout` (see tables.py for its pieces) and a line in LAYOUTS.
+A new system is a new file with a `Layout` (see tables.py for its pieces) and a line in registry.py; or, in a package of
+one's own, a `Layout` that is registered or that an entry point names.
 """
 
 from __future__ import annotations
@@ -12,48 +13,11 @@ from ..errors import LayoutError
 from ..parameters import Array
 from ..weights import Weights
 from . import engine
-from .addons import ADDONS_LAYER_NORM, ADDONS_PEEPHOLE
-from .allennlp import ALLENNLP
-from .arraylstm import ARRAYLSTM
-from .awd import AWD
-from .custom_lstms import CUSTOM_LSTMS
 from .detect import Found, find
-from .elmo import ALLENNLP_PROJECTION, ELMO
-from .equinox import EQUINOX
-from .flax import FLAX
-from .haiku import HAIKU
-from .haste import HASTE
-from .jax_cudnn import JAX_CUDNN
-from .keras import KERAS
-from .keras_cudnn import KERAS_CUDNN
 from .layout import Layout
-from .lmp import LMP
 from .losses import LOSSES
-from .mlx import MLX
-from .mxnet import MXNET
-from .nnx import NNX
-from .onnx import ONNX
-from .paddle import PADDLE
-from .tensorflow import TENSORFLOW
-from .torch import TORCH
-
-_FIRST = (TORCH, PADDLE, KERAS, FLAX, NNX, EQUINOX, HAIKU, ONNX, JAX_CUDNN, ALLENNLP, LMP, ARRAYLSTM, HASTE)
-_THEN = (CUSTOM_LSTMS, MXNET, TENSORFLOW, ADDONS_PEEPHOLE, ADDONS_LAYER_NORM, AWD, MLX, KERAS_CUDNN)
-_LAST = (ALLENNLP_PROJECTION, ELMO)
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _FIRST + _THEN + _LAST}
-
-
-def names() -> list[str]:
-    """The layouts there are."""
-    return list(LAYOUTS)
-
-
-def get(name: str) -> Layout:
-    """A layout by name. Raises LayoutError for an unknown one, listing those there are."""
-    layout = LAYOUTS.get(name) if isinstance(name, str) else None
-    if layout is None:
-        raise LayoutError(f"layout {name!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
-    return layout
+from .registry import LAYOUTS, get, names, register, unregister
+from .tables import Argument, Arguments, Form, Names, Part, Piece, Tensor
 
 
 def read(name: str, mapping: Mapping[str, Any], prefix: str, config: Mapping[str, Any]) -> Weights:
@@ -78,4 +42,23 @@ def write(name: str, weights: Weights, prefix: str, allow: tuple[str, ...]) -> d
     return engine.write(get(name), weights, prefix, allow)
 
 
-__all__ = ["LAYOUTS", "LOSSES", "Found", "Layout", "find", "get", "names", "read", "write"]
+__all__ = [
+    "LAYOUTS",
+    "LOSSES",
+    "Argument",
+    "Arguments",
+    "Form",
+    "Found",
+    "Layout",
+    "Names",
+    "Part",
+    "Piece",
+    "Tensor",
+    "find",
+    "get",
+    "names",
+    "read",
+    "register",
+    "unregister",
+    "write",
+]

@@ -51,7 +51,8 @@ ADDONS_PEEPHOLE = Layout(
     bias="single",
     bias_optional=True,
     notes="A cell for keras.layers.RNN. Arguments, names and stacks as keras.",
-    source="tensorflow-addons 0.23, tensorflow_addons/rnn/peephole_lstm_cell.py",
+    source="tensorflow-addons 386d685, tensorflow_addons/rnn/peephole_lstm_cell.py",
+    tested="equations",
 )
 ADDONS_LAYER_NORM = Layout(
     name="addons-layer-norm",
@@ -71,5 +72,6 @@ ADDONS_LAYER_NORM = Layout(
     notes="A cell for keras.layers.RNN: layer_norm='normalized-state' with eps 1e-3. The biases are the shifts of "
     "kernel_norm and recurrent_norm; `bias` is a third, which add_bias=True adds to the second when read, and which is "
     "written as zeros. Its dropouts have one mask for all gates. Names and stacks as keras.",
-    source="tensorflow-addons 0.23, tensorflow_addons/rnn/layer_norm_lstm_cell.py",
+    source="tensorflow-addons 386d685, tensorflow_addons/rnn/layer_norm_lstm_cell.py",
+    tested="equations",
 )

@@ -115,4 +115,5 @@ ALLENNLP = Layout(
     "the input's bias, the state's is bias='single'. The forget bias of 1 is stored. batch_first is no argument of "
     "AllenNLP, and only written where it is False.",
     source="allennlp 2.10.1, allennlp/modules/augmented_lstm.py, stacked_{alternating,bidirectional}_lstm.py",
+    tested="golden",
 )

@@ -62,4 +62,5 @@ ARRAYLSTM = Layout(
     "class, which the arrays tell only where there is one lane or an attention. Its c is [k, B, H], unilstm's "
     "[B, k, H] a layer. batch_first is no argument of array-lstm, and only written where it is False.",
     source="array-lstm 0.0.1, arrayLSTM/lstm.py, arraylstm.py, extensions/stochastic.py, attention.py",
+    tested="golden",
 )

@@ -65,5 +65,6 @@ AWD = Layout(
     notes="Layers of different sizes (the last has those of the embedding) are LSTMs of their own: read each with "
     "prefix='rnns.2.module.' (fastai: 'rnns.2.'). A weight_hh_l0 beside weight_hh_l0_raw is derived from it and passed "
     "over. dropouti and dropouth, if equal, are input_dropout.",
-    source="salesforce/awd-lstm-lm, weight_drop.py, model.py; fastai 2, fastai/text/models/awdlstm.py",
+    source="awd-lstm-lm 15535c4, weight_drop.py, model.py; fastai 2, fastai/text/models/awdlstm.py",
+    tested="equations",
 )

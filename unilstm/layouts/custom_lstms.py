@@ -63,5 +63,6 @@ CUSTOM_LSTMS = Layout(
     bias_optional=False,
     notes="script_lnlstm's layernorm_i, layernorm_h and layernorm_c are layer_norm='normalized-state'; their biases "
     "are bias_ih, bias_hh and beta_c. A lone LSTMLayer or BidirLSTMLayer, without layers.{k}., is read, too.",
-    source="torch 2.9, benchmarks/fastrnns/custom_lstms.py",
+    source="pytorch 02ed725, benchmarks/fastrnns/custom_lstms.py",
+    tested="equations",
 )

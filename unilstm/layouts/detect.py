@@ -51,11 +51,11 @@ def find(shapes: Shapes) -> list[Found]:
     To read one, take Found.names out of the mapping: other tensors may stand under the same prefix. A vector without
     structure (jax-cudnn) is never found.
     """
-    from . import LAYOUTS  # the table of layouts, whose module offers this function
+    from .registry import every  # whose layouts need this module
 
     candidates = [
         candidate
-        for layout in LAYOUTS.values()
+        for layout in every().values()
         for form in layout.forms
         if form.detect
         for candidate in _candidates(layout, form, shapes)

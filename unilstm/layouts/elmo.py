@@ -75,6 +75,7 @@ ALLENNLP_PROJECTION = Layout(
         rest="with prefix='forward_layer_' or 'backward_layer_', or of a lone LstmCellWithProjection, go_forward does."
     ),
     source="allennlp 2.10.1, allennlp/modules/lstm_cell_with_projection.py, elmo_lstm.py",
+    tested="equations",
 )
 ELMO = Layout(
     name="elmo",
@@ -87,4 +88,5 @@ ELMO = Layout(
         rest="with a prefix of theirs go_forward does. The stored forget bias is the true one minus 1."
     ),
     source="allennlp 2.10.1, allennlp/modules/elmo_lstm.py, load_weights",
+    tested="equations",
 )

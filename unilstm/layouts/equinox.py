@@ -31,4 +31,5 @@ EQUINOX = Layout(
     notes="A cell: its users write layers and directions themselves. Here they are layer_0/, layer_1/, … and forward/, "
     "backward/. batch_first is no argument of equinox, and only written where it is False.",
     source="equinox 0.13, equinox/nn/_rnn.py",
+    tested="golden",
 )

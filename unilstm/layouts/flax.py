@@ -53,4 +53,5 @@ FLAX = Layout(
     "forward_rnn and backward_rnn; several layers are written under layer_0/, layer_1/, … . reverse=True is time order "
     "with nn.RNN's keep_order=True. The state is (c, h).",
     source="flax 0.12, flax/linen/recurrent.py",
+    tested="golden",
 )

@@ -44,4 +44,5 @@ HAIKU = Layout(
     "backward_lstm/. The stored forget bias is the true one minus 1, which haiku adds at run time. batch_first is no "
     "argument of haiku, and only written where it is False.",
     source="haiku 0.0.17, haiku/_src/recurrent.py",
+    tested="golden",
 )

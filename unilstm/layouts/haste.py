@@ -49,4 +49,5 @@ HASTE = Layout(
     "recurrent_kernel, zoneout that of h. forget_bias is an initial value, which the stored bias has. One layer a "
     "module: several are written under layer_0., layer_1., … . haste_tf keeps its kernels as TensorFlow does.",
     source="haste ceba32e, frameworks/pytorch/lstm.py, layer_norm_lstm.py",
+    tested="golden",
 )

@@ -47,4 +47,5 @@ JAX_CUDNN = Layout(
     "bias_ih and bias_hh of every one. Its x is [B, T, I]; batch_first is no argument, and only written where it is "
     "False. ROCm orders the gates otherwise: see swap_lstm_gates there.",
     source="jax 0.10, jax/experimental/rnn.py, _get_params_shapes_in_lstm",
+    tested="golden",
 )

@@ -131,4 +131,5 @@ KERAS = Layout(
     "that there is no Bidirectional. recurrent_dropout is of kind per-gate; beside it, dropout has a mask a gate, too, "
     "which unilstm's input_dropout has not. batch_first is no argument of Keras 3, and only written where it is False.",
     source="keras 3.15, keras/src/layers/rnn/{lstm,dropout_rnn_cell,bidirectional}.py, activations/activations.py",
+    tested="golden",
 )

@@ -34,4 +34,5 @@ KERAS_CUDNN = Layout(
     bias_optional=False,
     notes="Told from keras.layers.LSTM by its bias of 8 times the units. Names and directions as there.",
     source="keras 2.3, keras/layers/cudnn_recurrent.py, keras/engine/saving.py",
+    tested="equations",
 )

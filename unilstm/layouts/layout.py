@@ -18,7 +18,8 @@ class Layout:
     forms: the ways it does so; the first that has a place for all of a spec is the one written, and where several have
     the same names the first that the shapes fit is the one read. bias: "double" or "single", the biases it has unless
     told otherwise; bias_optional: whether it can do without. notes: what a user of the system should know. source:
-    where this is from.
+    where this is from; up to the first comma the system's version. tested: against what, "golden" vectors of the system
+    or its documented "equations" ("" of a layout of one's own: unilstm does not know).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Layout:
     bias_optional: bool
     notes: str
     source: str
+    tested: str = ""
 
     @property
     def biases(self) -> tuple[str, ...]:

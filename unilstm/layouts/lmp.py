@@ -78,4 +78,5 @@ LMP = Layout(
     "whatever they are. The layers return (c, h), every step of both. learned_state and batch_first are no arguments "
     "of lmp.",
     source="language-model-playground ec4442a, lmp/model/_lstm_1997.py, _lstm_2000.py, _lstm_2002.py",
+    tested="golden",
 )

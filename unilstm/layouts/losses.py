@@ -85,9 +85,9 @@ def _mended(layout: Layout, spec: LSTMSpec) -> Held:
 
 
 def _cure(spec: LSTMSpec) -> str:
-    from . import LAYOUTS  # the table of layouts, which needs this module
+    from .registry import every  # whose layouts need this module
 
-    able = [name for name, layout in LAYOUTS.items() if not _mended(layout, spec).unheld]
+    able = [name for name, layout in every().items() if not _mended(layout, spec).unheld]
     if able:
         return f"Layouts that hold it: {', '.join(able)}."
     return (

@@ -30,5 +30,6 @@ MLX = Layout(
     bias_optional=True,
     notes="One layer a module, forward: several are written under layers.0., layers.1., … . It returns every step of h "
     "and of c. batch_first is no argument of mlx, and only written where it is False.",
-    source="mlx 0.29, python/mlx/nn/layers/recurrent.py",
+    source="mlx 06f93d1, python/mlx/nn/layers/recurrent.py",
+    tested="equations",
 )

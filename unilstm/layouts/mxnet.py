@@ -44,4 +44,5 @@ MXNET = Layout(
     notes="lstm0_l0_i2h_weight is read with prefix='lstm0_'. The packed vector of mx.rnn.FusedRNNCell has no names and "
     "is not read. Clipping of its states (lstm_state_clip_min, max) is cuDNN's, and not translated.",
     source="mxnet 1.9, python/mxnet/gluon/rnn/rnn_layer.py",
+    tested="equations",
 )

@@ -35,4 +35,5 @@ NNX = Layout(
     bias_optional=False,
     notes="The names tell which cell it is; written is LSTMCell. Else as flax.",
     source="flax 0.12, flax/nnx/nn/recurrent.py",
+    tested="golden",
 )

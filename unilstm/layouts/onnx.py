@@ -112,4 +112,5 @@ ONNX = Layout(
     "With input_forget the rows of f are written as zeros and ignored when read. clip bounds the inputs of the "
     "gates' activations, as onnxruntime does. onnxruntime's CPU kernel takes layout=0 only.",
     source="onnx 1.23, operator LSTM-22; onnxruntime 1.31 for clip and for alpha and beta",
+    tested="golden",
 )

@@ -60,4 +60,5 @@ PADDLE = Layout(
     notes="Both sets of names are written; either is read, and both if they agree. weight_ho is torch's weight_hr, "
     "transposed. With one bias off, Paddle keeps zeros under its name: leave the argument out to read them.",
     source="paddle 3.3.1, python/paddle/nn/layer/rnn.py: LSTMCell, RNNBase",
+    tested="golden",
 )

@@ -35,6 +35,9 @@ _AXES: dict[str, tuple[str, ...]] = {
     "c_0": ("H",),
 }
 
+# Role → is it made of row groups, one a gate?
+ROLES = {role: axes[0] in ("gates", "peepholes") for role, axes in _AXES.items()}
+
 
 def see(matched: Match, shapes: Shapes) -> Claims:
     """What the arrays say of the spec's fields. Raises LayoutError where their shapes fit none."""
@@ -90,7 +93,7 @@ def _directions(matched: Match, shapes: Shapes) -> int:
     for (index, _, _), name in matched.at.items():
         tensor, shape = matched.form.tensors[index], shapes[name]
         if tensor.span == "layer":
-            wanted = 1 + len(_axes(matched.form, tensor))
+            wanted = 1 + len(axes(matched.form, tensor))
             if len(shape) != wanted or shape[0] not in (1, 2):
                 raise LayoutError(
                     f"{name!r} has shape {list(shape)}, but must have {wanted} axes, the first of 1 or 2 directions. "
@@ -160,42 +163,42 @@ def _equations(
     form: Form, tensor: Tensor, name: str, shape: tuple[int, ...], projected: bool
 ) -> list[tuple[Axis, int]]:
     stacked = tensor.span == "layer"
-    axes = _axes(form, tensor)
-    if len(shape) != len(axes) + stacked:
+    found = axes(form, tensor)
+    if len(shape) != len(found) + stacked:
         raise LayoutError(
-            f"{name!r} has shape {list(shape)}, but must have {len(axes) + stacked} axes. "
+            f"{name!r} has shape {list(shape)}, but must have {len(found) + stacked} axes. "
             "Give it as the system stores it."
         )
     if not projected:
-        axes = [_counted("H" if s == "S" else s for s, times in axis.items() for _ in range(times)) for axis in axes]
-    return list(zip(axes, shape[stacked:], strict=True))
+        found = [_counted("H" if s == "S" else s for s, times in axis.items() for _ in range(times)) for axis in found]
+    return list(zip(found, shape[stacked:], strict=True))
 
 
 def shape(form: Form, index: int, size: Mapping[str, int]) -> tuple[int, ...]:
     """The shape of one direction of a tensor of the first layer."""
     return tuple(
-        sum(times * size[symbol] for symbol, times in axis.items()) for axis in _axes(form, form.tensors[index])
+        sum(times * size[symbol] for symbol, times in axis.items()) for axis in axes(form, form.tensors[index])
     )
 
 
-def _axes(form: Form, tensor: Tensor) -> list[Axis]:
+def axes(form: Form, tensor: Tensor) -> list[Axis]:
     """The axes of a tensor in symbols; parts add up along the tensor's own axis, or are counted by a new first one."""
     if tensor.shape:
         return [{symbol: 1} for symbol in tensor.shape]
     parts = [_part_axes(form, part) for part in tensor.parts]
-    axes = parts[0]
+    joined = parts[0]
     if tensor.stacked:
-        return [{"1": len(parts)}, *map(_counted, axes)]
+        return [{"1": len(parts)}, *map(_counted, joined)]
     for other in parts[1:]:
-        axes[tensor.axis] = axes[tensor.axis] + other[tensor.axis]
-    return [_counted(axis) for axis in axes]
+        joined[tensor.axis] = joined[tensor.axis] + other[tensor.axis]
+    return [_counted(axis) for axis in joined]
 
 
 def _part_axes(form: Form, part: Part) -> list[list[str]]:
     """The axes of a part, each a list of symbols that add up."""
     swapped = part.transposed or part.reshaped
-    axes = [_symbols(form, part, axis) for axis in _AXES[part.role]]
-    return axes[::-1] if swapped else axes
+    own = [_symbols(form, part, axis) for axis in _AXES[part.role]]
+    return own[::-1] if swapped else own
 
 
 def _symbols(form: Form, part: Part, axis: str) -> list[str]:

@@ -124,4 +124,5 @@ TENSORFLOW = Layout(
     "one. LayerNormBasicLSTMCell is layer_norm='per-gate' with eps 1e-12. haste_tf's plain LSTM is read with "
     "forget_bias=0. The state is (c, h).",
     source="tensorflow 1.15, python/ops/rnn_cell_impl.py, contrib/rnn/python/ops/lstm_ops.py, rnn_cell.py",
+    tested="equations",
 )

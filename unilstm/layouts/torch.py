@@ -45,4 +45,5 @@ TORCH = Layout(
     bias_optional=True,
     notes="Written as torch.nn.LSTM; the names of torch.nn.LSTMCell, without layers, are read too.",
     source="torch 2.13, torch/nn/modules/rnn.py",
+    tested="golden",
 )
