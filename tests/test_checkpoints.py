@@ -237,11 +237,6 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
         unilstm.load(tmp_path / "none.pt")
 
 
-def test_a_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is a folder"):
-        unilstm.inspect(tmp_path)
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_is_refused_without_waiting_on_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.safetensors")

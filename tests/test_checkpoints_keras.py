@@ -147,9 +147,35 @@ def test_a_layer_inside_a_model_inside_a_model_is_found(tmp_path: Path) -> None:
     assert only(legacy(tmp_path / "m.h5", config, weights)).cell_activation.name == "relu"
 
 
-def test_dropout_is_said_not_to_be_translated(tmp_path: Path) -> None:
-    path = legacy(tmp_path / "m.h5", model(lstm("rnn_1", recurrent_dropout=0.2)), tf_names("rnn_1", KERNELS))
-    assert "recurrent_dropout=0.2 act in training only" in str(unilstm.inspect(path)[0].uncertain)
+def test_one_dropout_is_translated_and_two_are_said_not_to_be(tmp_path: Path) -> None:
+    weights = tf_names("rnn_1", KERNELS)
+    spec = only(legacy(tmp_path / "one.h5", model(lstm("rnn_1", recurrent_dropout=0.2)), weights))
+    assert (spec.recurrent_dropout, spec.recurrent_dropout_kind) == (0.2, "per-gate")
+    two = legacy(tmp_path / "two.h5", model(lstm("rnn_1", recurrent_dropout=0.2, dropout=0.1)), weights)
+    assert only(two).recurrent_dropout == 0.0
+    assert "dropout=0.1 and recurrent_dropout=0.2 have a mask a gate" in str(unilstm.inspect(two)[0].uncertain)
+
+
+OTHERS = {
+    "keras-cudnn": ("CuDNNLSTM", LSTMSpec(3, 4)),
+    "addons-peephole": ("Addons>PeepholeLSTMCell", LSTMSpec(3, 4, bias="single", peephole=True)),
+    "addons-layer-norm": (
+        "Addons>LayerNormLSTMCell",
+        LSTMSpec(3, 4, layer_norm="normalized-state", layer_norm_eps=1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+def test_keras_relatives_are_read_in_their_own_layouts(tmp_path: Path, layout: str) -> None:
+    """Read as an ordinary LSTM, CuDNNLSTM's kernels give noise."""
+    kind, spec = OTHERS[layout]
+    own = {**lstm("rnn_1"), "class_name": kind}
+    whole = own if layout == "keras-cudnn" else {"class_name": "RNN", "config": {"name": "rnn_1", "cell": own}}
+    weights = {f"rnn_1/rnn_1/{name}:0": a for name, a in draw(spec).to_layout(layout).items()}
+    path = legacy(tmp_path / "m.h5", model(whole), weights)
+    assert [f.layout for f in unilstm.inspect(path)] == [layout]
+    assert unilstm.load(path) == draw(spec)
 
 
 PROBLEMS = {

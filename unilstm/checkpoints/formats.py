@@ -18,7 +18,7 @@ class Format(Protocol):
 
     DEFAULT_LAYOUT: str | None  # what save() writes unless told otherwise; None is the canonical form
 
-    def read(self, path: Path) -> Contents: ...
+    def read(self, path: Path, **more: Any) -> Contents: ...
 
     def write(self, path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None: ...
 
@@ -32,12 +32,15 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),
     Kind("safetensors_file", (".safetensors",)),
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
     Kind("paddle_file", (".pdparams",)),
     Kind("npz_file", (".npz",)),
     Kind("onnx_file", (".onnx",), writes=False),
+    Kind("flax_file", (".msgpack",), writes=False),
+    Kind("equinox_file", (".eqx",), writes=False),
+    Kind("mxnet_file", (".params",), writes=False),
+    Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),
     Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
 )
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
@@ -65,21 +68,49 @@ def format_of(path: Path, *, writing: bool = False) -> Format:
     )
 
 
-def open_checkpoint(path: Path) -> Contents:
-    """Open a file of any supported type. Raises CheckpointError; nothing in the file is executed."""
+# What a folder holds where it is a model in the manner of Hugging Face; the first that is there is opened.
+_IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def open_checkpoint(path: Path, template: Any = None) -> Contents:
+    """Open a file or folder of any supported type. Raises CheckpointError; nothing in it is executed.
+
+    template: what an .eqx file was saved from.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
         raise CheckpointError(f"{path}: cannot be opened ({reason}). Check the path and its permissions.") from None
+    if stat.S_ISDIR(status.st_mode):
+        return _open_folder(path)
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise CheckpointError(f"{path}: is {kind}. Give the path of a checkpoint file: {', '.join(READ)}.")
+        raise CheckpointError(f"{path}: is not a regular file. Give the path of a checkpoint file: {', '.join(READ)}.")
     chosen = format_of(path)
     if status.st_size == 0:
         raise CheckpointError(f"{path}: is empty. Copy or download it again.")
+    more = {} if template is None else {"template": template}
+    if more and not path.name.lower().endswith(".eqx"):
+        raise CheckpointError(f"{path}: template= was given, but only .eqx files need one. Leave it out.")
     with reading(path):
-        return chosen.read(path)
+        return chosen.read(path, **more)
+
+
+def _open_folder(path: Path) -> Contents:
+    """A folder of orbax's (or of its manager's: one step), or one with a model's file in it."""
+    from . import orbax_folder
+
+    for folder in (path, path / "default"):
+        if orbax_folder.is_checkpoint(folder):
+            with reading(path):
+                return orbax_folder.read(folder)
+    for name in _IN_FOLDERS:
+        if (path / name).is_file():
+            return open_checkpoint(path / name)
+    raise CheckpointError(
+        f"{path}: is a folder, but none of orbax's, and has no {', '.join(_IN_FOLDERS)}. Give the path of a checkpoint "
+        f"file: {', '.join(READ)}."
+    )
 
 
 def library(name: str, extra: str, files: str) -> Any:

@@ -7,8 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_CELLS = ("LSTMCell",)
-_LSTMS = ("LSTM", "CuDNNLSTM")
+# Classes → the layout of their arrays.
+_CELLS = {
+    "LSTMCell": "keras",
+    "Addons>PeepholeLSTMCell": "addons-peephole",
+    "Addons>LayerNormLSTMCell": "addons-layer-norm",
+}
+_LSTMS = {"LSTM": "keras", "CuDNNLSTM": "keras-cudnn"}
 _MODELS = ("Sequential", "Functional", "Model")
 _DEPTH = 32
 _ACTIVATIONS = {
@@ -16,18 +21,19 @@ _ACTIVATIONS = {
     "recurrent_activation": ("gate_activation",),
 }
 _SAID = ("return_sequences", "return_state", "stateful")  # of a call, not of the LSTM: told, not translated
-_TRAINING = ("dropout", "recurrent_dropout")
+_DROPOUTS = ("dropout", "recurrent_dropout")
+_ARGUMENTS = ("units", "activation", "recurrent_activation", "use_bias", "norm_epsilon")
 
 
 @dataclass(frozen=True)
 class KerasLSTM:
-    """An LSTM of a configuration. place: the names of the layers it lies in, and its own. kind: the class.
+    """An LSTM of a configuration. place: the names of the layers it lies in, and its own. layout: of its arrays.
 
     config, fields, problem: see contents.Place. said: what else its configuration says. lost: what is not translated.
     """
 
     place: tuple[str, ...]
-    kind: str
+    layout: str
     config: dict[str, Any]
     fields: dict[str, Any] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
@@ -89,41 +95,52 @@ def _snake(name: str) -> str:
 
 
 def _lstms(place: tuple[str, ...], layer: Mapping[str, Any], version: str | None) -> Iterator[KerasLSTM]:
-    kind, config = layer.get("class_name"), _config(layer)
+    kind, config = _kind(layer), _config(layer)
     if kind in _LSTMS:
-        yield _one(place, kind, config, config, version)
-    elif kind == "Bidirectional" and _kind(config.get("layer")) in (*_LSTMS, "RNN"):
+        yield _one(place, _LSTMS[kind], config, config, version)
+    elif kind == "Bidirectional" and _has_lstm(config.get("layer")):
         yield _two(place, config, version)
     elif kind == "RNN":
         cells = config.get("cell")
         if _kind(cells) in _CELLS:
-            yield _one(place, "LSTM", config, _config(cells), version)
+            yield _one(place, _CELLS[_kind(cells)], config, _config(cells), version)
         elif _kind(cells) == "StackedRNNCells":
             inner = (*place, str(_config(cells).get("name", "stacked_rnn_cells")))
             for cell in _config(cells).get("cells", ()):
                 if _kind(cell) in _CELLS:
-                    yield _one((*inner, str(_config(cell).get("name"))), "LSTM", config, _config(cell), version)
+                    name = str(_config(cell).get("name"))
+                    yield _one((*inner, name), _CELLS[_kind(cell)], config, _config(cell), version)
 
 
-def _kind(layer: Any) -> Any:
-    return layer.get("class_name") if isinstance(layer, Mapping) else None
+def _kind(layer: Any) -> str:
+    return str(layer.get("class_name")) if isinstance(layer, Mapping) else ""
+
+
+def _has_lstm(layer: Any) -> bool:
+    """Is it an LSTM, or an RNN of one cell?"""
+    return _kind(layer) in _LSTMS or (_kind(layer) == "RNN" and _kind(_config(layer).get("cell")) in _CELLS)
 
 
 def _one(
-    place: tuple[str, ...], kind: str, layer: Mapping[str, Any], cell: Mapping[str, Any], version: str | None
+    place: tuple[str, ...], layout: str, layer: Mapping[str, Any], cell: Mapping[str, Any], version: str | None
 ) -> KerasLSTM:
     """layer: what iterates. cell: what has the weights; the same of an LSTM, another of RNN(LSTMCell)."""
-    config = {key: cell[key] for key in ("units", "activation", "recurrent_activation", "use_bias") if key in cell}
+    config = {key: cell[key] for key in _ARGUMENTS if key in cell}
     if layer.get("go_backwards"):
         config["go_backwards"] = True
     if layer.get("time_major"):
         config["batch_first"] = False
     said = {key: layer[key] for key in _SAID if key in layer}
-    dropped = [f"{key}={cell[key]!r}" for key in _TRAINING if cell.get(key)]
-    lost = f"{' and '.join(dropped)} act in training only and are not translated" if dropped else None
-    if kind == "CuDNNLSTM":  # it has no choice of activations, and its configuration does not name them
-        config = {key: value for key, value in config.items() if "activation" not in key}
-    return KerasLSTM(place, kind, config, _hard_sigmoids(config, version), said, lost)
+    dropped = {key: cell[key] for key in _DROPOUTS if cell.get(key)}
+    lost = None
+    if layout == "keras-cudnn":  # it has neither a choice of activations nor dropout
+        config = {key: value for key, value in config.items() if "activation" not in key and key != "use_bias"}
+    elif len(dropped) == 2 and layout != "addons-layer-norm":
+        lost = " and ".join(f"{key}={value!r}" for key, value in dropped.items())
+        lost += " have a mask a gate each, act in training only, and are not translated"
+    else:
+        config |= dropped
+    return KerasLSTM(place, layout, config, _hard_sigmoids(config, version), said, lost)
 
 
 def _hard_sigmoids(config: dict[str, Any], version: str | None) -> dict[str, Any]:
@@ -142,10 +159,10 @@ def _two(place: tuple[str, ...], config: Mapping[str, Any], version: str | None)
         problem = "its forward layer has go_backwards=True, so its directions are swapped; build it the usual way round"
     elif back is not None:
         theirs = {key: value for key, value in back.config.items() if key != "go_backwards"}
-        if (theirs, back.fields, back.kind) != (ahead.config, ahead.fields, ahead.kind):
+        if (theirs, back.fields, back.layout) != (ahead.config, ahead.fields, ahead.layout):
             problem = "its two directions differ in their arguments; unilstm's are the same in both"
     mode = config.get("merge_mode", "concat")
     if mode is not None:
         ahead.config["merge_mode"] = mode
     said = {**ahead.said, "merge_mode": mode}
-    return KerasLSTM(place, ahead.kind, ahead.config, ahead.fields, said, ahead.lost, problem)
+    return KerasLSTM(place, ahead.layout, ahead.config, ahead.fields, said, ahead.lost, problem)

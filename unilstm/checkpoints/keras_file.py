@@ -28,6 +28,7 @@ DEFAULT_LAYOUT = "keras"
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
 _LARGEST_CONFIG = 64 << 20
 _VARIABLES = ("kernel", "recurrent_kernel", "bias")  # of a cell, which Keras 3 stores as 0, 1 and 2
+_LAYOUTS = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "haste")  # haste's names are Keras's, too
 _ASSUMED = (
     "the file has no configuration of it: activations, go_backwards and merge_mode are taken as Keras's defaults; "
     "config= (--config) settles them"
@@ -108,7 +109,7 @@ def _told(entries: Mapping[str, Entry], model: Any, version: str | None) -> list
     described = keras_config.lstms(model, version)
     places = []
     for found in layouts.find({name: entry.shape for name, entry in entries.items()}):
-        if found.layout.startswith("keras"):
+        if found.layout in _LAYOUTS:
             own = _described(described, tuple(found.prefix.strip("/").split("/")))
             order = described.index(own) if own else len(described)
             places.append((order, _place(found, own)))
@@ -117,9 +118,10 @@ def _told(entries: Mapping[str, Entry], model: Any, version: str | None) -> list
 
 def _place(found: layouts.Found, own: KerasLSTM | None) -> Place:
     if own is None:
-        return Place(found.layout, found.prefix, found.names, assumed=_ASSUMED)
+        layout = "keras" if found.layout == "haste" else found.layout
+        return Place(layout, found.prefix, found.names, assumed=_ASSUMED)
     return Place(
-        found.layout,
+        own.layout,
         found.prefix,
         found.names,
         own.config,

@@ -51,14 +51,17 @@ def load(
     prefix: str | None = None,
     config: Mapping[str, Any] | None = None,
     dtype: str | None = None,
+    template: Any = None,
 ) -> Weights:
     """Read one LSTM from a file: what save() wrote, exactly; or the LSTM in a checkpoint of something else.
 
-    path: .safetensors; .pt, .pth, .bin or .ckpt (torch.save files; tensors only, nothing in them is run).
+    path: a file of any type in docs/weights.md, or orbax's folder, or a folder with a model's file in it. Nothing in
+        it is run.
     layout: whose names the arrays have, where finding out is not enough. prefix: which LSTM, where a file has several:
         the whole of what its names start with, such as "model_state.lstm.", or its end, such as "lstm.".
     config: that system's own constructor arguments, where shapes don't tell, such as {"batch_first": True}.
     dtype: convert to "float16", "float32" or "float64"; bfloat16 files need one.
+    template: what an .eqx file was saved from, which has no names: the model, or its arrays' names in order.
 
     Raises CheckpointError for a file that is missing, damaged or unsafe, and for no LSTM in it or several; LayoutError
     for an unknown layout or dtype.
@@ -67,21 +70,21 @@ def load(
         check_dtype(dtype)
     if layout is not None:
         layouts.get(layout)  # an unknown one is the caller's mistake, not the file's
-    contents = open_checkpoint(Path(path))
+    contents = open_checkpoint(Path(path), template)
     about = read_about(contents) if layout is None and config is None else None
     if about is not None:
         return _load_own(contents, about, prefix, dtype)
     return read_place(contents, choose(contents, layout, prefix), config or {}, dtype)
 
 
-def inspect(path: str | os.PathLike[str]) -> list[FoundLSTM]:
+def inspect(path: str | os.PathLike[str], *, template: Any = None) -> list[FoundLSTM]:
     """Every LSTM in a file, in the file's order: where it is, its layout and spec, and how many parameters it has.
 
     Reads the arrays of those LSTMs and no others. A file without an LSTM gives [].
 
     Raises CheckpointError as load() does.
     """
-    contents = open_checkpoint(Path(path))
+    contents = open_checkpoint(Path(path), template)
     about = read_about(contents)
     if about is not None:
         spec, dtype = _load_own(contents, about, None, "float32").spec, contents.dtypes(contents.entries)
