@@ -24,7 +24,7 @@ from unilstm.models.text import Vocabulary, pydoc_topics, streams
 
 FRAMEWORKS = ("torch", "paddle", "jax")
 PICTURE = Path(__file__).parent.parent / "docs" / "parity.png"
-OPTIMIZERS = {"SGD": Optimizer("sgd", lr=1.0), "Adam": Optimizer("adam", lr=2e-3)}
+OPTIMIZERS = {"SGD": Optimizer("sgd", lr=0.5), "Adam": Optimizer("adam", lr=2e-3)}
 STEPS = 200
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import unilstm
-from conftest import close, numbers
+from conftest import close, numbers, require
 from unilstm import (
     CheckpointError,
     InputError,
@@ -529,3 +531,50 @@ def test_what_lmp_has_no_place_for() -> None:
         LanguageModel(**FIELDS, seed=0).weights().to_layout("lmp")
     with pytest.raises(LayoutError, match="layout 'torch' of models is unknown"):
         LanguageModel.from_layout("torch", {})
+
+
+def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("torch")
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(compile(code, "models.md", "exec"), made)
+    assert made["more"].shape == (1, 10)
+    close(made["same"].sum(-1), np.ones((1, 20)), 1e-6)
+    assert made["again"].spec.vocabulary == made["vocabulary"]
+    assert made["training"].steps == 3
+
+
+# Native to each framework.
+
+
+def test_torch_exports_and_vmaps_a_model() -> None:
+    torch = pytest.importorskip("torch")
+    made = LanguageModel(**FIELDS, backend="torch", seed=1).eval()
+    tokens = torch.tensor(TOKENS)
+    want = made(tokens)[0].detach()
+    assert (torch.export.export(made, (tokens,)).module()(tokens)[0] == want).all()
+    close(torch.func.vmap(lambda row: made(row[None])[0][0])(tokens).detach(), want, 1e-6)
+
+
+# Paddle's own `where`, where it broadcasts in a static graph.
+@pytest.mark.filterwarnings("ignore:Tensor do not have 'place':UserWarning")
+def test_paddle_makes_a_static_graph_of_a_model() -> None:
+    paddle = pytest.importorskip("paddle")
+    for made in (
+        LanguageModel(**FIELDS, backend="paddle", seed=1),
+        SequenceClassifier(11, 7, 6, 2, backend="paddle", seed=1),
+    ):
+        made.eval()
+        tokens = paddle.to_tensor(TOKENS)
+        want = paddle.utils.flatten(made(tokens))[0].numpy()
+        static = paddle.jit.to_static(made, full_graph=True)
+        close(paddle.utils.flatten(static(tokens))[0].numpy(), want, 1e-6)
+
+
+def test_jax_vmaps_a_model() -> None:
+    jax = pytest.importorskip("jax")
+    made = LanguageModel(**FIELDS, backend="jax", seed=1)
+    rows = jax.vmap(lambda row: made(row[None])[0][0])(jax.numpy.asarray(TOKENS))
+    close(rows, jax.jit(lambda m, x: m(x)[0])(made, TOKENS), 1e-6)
