@@ -26,6 +26,7 @@ from .weights import Weights
 
 if TYPE_CHECKING:
     from . import checkpoints as checkpoints
+    from . import compat as compat
     from . import layouts as layouts
     from . import models as models
     from .checkpoints import inspect, load, save
@@ -60,7 +61,7 @@ __all__ = [
 
 # Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
-_LATER |= {"models": "", "LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
+_LATER |= {"compat": "", "models": "", "LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 
 def __getattr__(name: str) -> Any:

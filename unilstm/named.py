@@ -54,7 +54,7 @@ class NamedTensors:
         for name, value in given.items():
             if name not in self.params:
                 raise LayoutError(f"{name!r} is not a tensor of this layer. It has: {', '.join(self.params)}.")
-            array, own = _numpy(value), self.params[name]
+            array, own = to_numpy(value), self.params[name]
             if array.shape != tuple(own.shape):
                 raise LayoutError(f"{name!r} has shape {list(array.shape)}, but must have {list(own.shape)}.")
             found[name] = self._like(array, own)
@@ -65,7 +65,8 @@ class NamedTensors:
         return array.astype(own.dtype)
 
 
-def _numpy(value: Any) -> Any:
+def to_numpy(value: Any) -> Any:
+    """An array, or a tensor of any framework, as a NumPy array."""
     detach = getattr(value, "detach", None)  # torch's and Paddle's tensors, when they require a gradient
     value = detach() if callable(detach) else value
     return np.asarray(value.cpu() if hasattr(value, "cpu") else value)

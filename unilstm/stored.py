@@ -219,6 +219,10 @@ class StoredMethods(LayerMethods):
         """The call of the backend's LSTM layer: lengths, key, masks, return_cell_sequence."""
         raise NotImplementedError
 
+    def _tensor(self, x: Any) -> Tensor:
+        """An array, or a tensor of the framework, as a tensor of the layer's dtype, where the layer is."""
+        raise NotImplementedError
+
     def _copy(self, x: Tensor) -> Tensor:
         """A tensor that may be changed in place."""
         raise NotImplementedError

@@ -97,6 +97,9 @@ class StoredLSTM(NamedTensors, StoredMethods, LSTM):
     def _default_dtype(self) -> str:
         return "float32"
 
+    def _tensor(self, x: Any) -> Array:
+        return jnp.asarray(x, next(iter(self.params.values())).dtype)
+
     def _copy(self, x: Array) -> Array:
         return x  # nothing changes in place here
 

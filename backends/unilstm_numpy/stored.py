@@ -50,6 +50,9 @@ class StoredLSTM(NamedTensors, StoredMethods, LSTM):
     def _default_dtype(self) -> str:
         return "float32"
 
+    def _tensor(self, x: Any) -> Array:
+        return np.asarray(x, next(iter(self.params.values())).dtype)
+
     def _copy(self, x: Array) -> Array:
         return np.array(x)
 

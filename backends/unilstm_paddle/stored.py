@@ -117,6 +117,10 @@ class StoredLSTM(StoredMethods, LSTM):
     def _default_dtype(self) -> str:
         return str(paddle.get_default_dtype())
 
+    def _tensor(self, x: Any) -> Tensor:
+        like = self.parameters()[0]
+        return (x if paddle.is_tensor(x) else paddle.to_tensor(x, place=like.place)).astype(like.dtype)
+
     def _copy(self, x: Tensor) -> Tensor:
         return x.clone()
 

@@ -105,6 +105,10 @@ class StoredLSTM(StoredMethods, LSTM):
     def _default_dtype(self) -> str:
         return str(torch.get_default_dtype()).removeprefix("torch.")
 
+    def _tensor(self, x: Any) -> Tensor:
+        like = next(self.parameters())
+        return torch.as_tensor(x).to(dtype=like.dtype, device=like.device)
+
     def _copy(self, x: Tensor) -> Tensor:
         return x.clone()
 
