@@ -14,7 +14,7 @@ help:
 	@echo "make bench        the figures of docs/benchmarks.md"
 	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make docs         the documentation site, in site/"
-	@echo "make pages        the cells' pictures in docs/variants/, which layouts hold them, docs/layouts.md: after a new one of either"
+	@echo "make pages        the cells' pictures in docs/variants/, which layouts hold them, docs/layouts.md: after either changes"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unilstm needs Python 3.11 or later: make PYTHON=python3.11 …")'
