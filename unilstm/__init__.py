@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from . import checkpoints as checkpoints
     from . import layouts as layouts
     from . import models as models
-    from .checkpoints import inspect, load, save
+    from .checkpoints import convert, inspect, load, save
     from .factory import LSTM, port
     from .plugins import backends
 
@@ -51,6 +51,7 @@ __all__ = [
     "UnsupportedByLayout",
     "Weights",
     "backends",
+    "convert",
     "inspect",
     "load",
     "port",
@@ -60,6 +61,7 @@ __all__ = [
 
 # Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
+_LATER |= {"convert": "checkpoints"}
 _LATER |= {"models": "", "LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 
