@@ -5,6 +5,7 @@ Each takes (arrays by that system's names, its constructor arguments, the spec, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def _keras(arrays: Mapping[str, Array], config: dict[str, Any], spec: LSTMSpec, 
     order = {name: n for n, name in enumerate(("kernel", "recurrent_kernel", "bias"))}
     names = sorted(arrays, key=lambda name: ("backward" in name, order[name.replace("/", ".").split(".")[-1]]))
     layer.set_weights([arrays[name] for name in names])
-    y = np.asarray(keras.ops.convert_to_numpy(layer(x)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Keras about how it makes arrays of tensors
+        y = np.asarray(keras.ops.convert_to_numpy(layer(x)))
     return y[:, ::-1] if spec.direction == "reverse" else y
 
 
