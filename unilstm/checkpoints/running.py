@@ -126,6 +126,7 @@ def onnx_file(path: Path, x: Array, spec: LSTMSpec) -> Array:
 
 RUNNERS: dict[str, Callable[..., Array]] = {"torch": _torch, "paddle": _paddle, "keras": _keras, "onnx": _onnx}
 PACKAGES = {"torch": "torch", "paddle": "paddle", "keras": "keras", "onnx": "onnxruntime"}
+SINGLE = ("keras", "onnx")  # Keras's float64 LSTM has float32's accuracy, and onnxruntime has none
 TITLES = {
     "torch": "torch.nn.LSTM",
     "paddle": "paddle.nn.LSTM",
