@@ -217,13 +217,43 @@ def test_convert_chooses_an_lstm_a_layout_and_a_dtype(foreign: Path, tmp_path: P
 
 
 def test_convert_as_json_is_nothing_but_json(own: Path, tmp_path: Path) -> None:
-    result = run("convert", own, tmp_path / "x.safetensors", "--json")
-    assert json.loads(result.stdout) == {
+    result = json.loads(run("convert", own, tmp_path / "x.safetensors", "--json").stdout)
+    assert result.pop("check")["ok"] is True
+    assert result == {
         "written": str(tmp_path / "x.safetensors"),
         "layout": None,
+        "prefix": "",
         "spec": {"input_size": 3, "hidden_size": 4},
         "dtype": "float32",
+        "carried": 0,
+        "left": None,
     }
+
+
+def test_convert_says_what_came_along_and_how_far_off_it_is(foreign: Path, tmp_path: Path) -> None:
+    result = run("convert", foreign, tmp_path / "x.safetensors", "--lstm", "a.")
+    assert result.exit_code == 0, result.output
+    assert "4 other arrays came along; the LSTM is under 'a.'" in result.stdout
+    assert "eps: within 64 eps" in result.stdout
+    assert [f.prefix for f in unilstm.inspect(tmp_path / "x.safetensors")] == ["a.", "b."]
+
+
+def test_convert_leaves_the_rest_behind_and_does_not_verify_when_told(foreign: Path, tmp_path: Path) -> None:
+    options = ("--lstm", "a.", "--only-lstm", "--no-verify")
+    result = run("convert", foreign, tmp_path / "x.safetensors", *options)
+    assert result.exit_code == 0, result.output
+    assert "came along" not in result.stdout
+    assert "eps" not in result.stdout
+    assert [f.prefix for f in unilstm.inspect(tmp_path / "x.safetensors")] == [""]
+
+
+def test_convert_whose_result_is_another_lstm_is_exit_code_1(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unilstm.checkpoints.verifying.BOUND", -1.0)
+    result = run("convert", own, tmp_path / "x.safetensors")
+    assert result.exit_code == 1
+    assert "NOT within" in result.stdout
 
 
 def test_convert_refuses_a_loss_in_one_line_and_writes_nothing(own: Path, tmp_path: Path) -> None:
@@ -237,7 +267,7 @@ def test_convert_of_a_file_with_several_names_the_option(foreign: Path, tmp_path
 
 
 def test_convert_to_an_unknown_type_says_what_is_supported(own: Path, tmp_path: Path) -> None:
-    assert "Supported: .safetensors" in error_line(run("convert", own, tmp_path / "x.keras"))
+    assert "Supported: .safetensors" in error_line(run("convert", own, tmp_path / "x.gguf"))
 
 
 @pytest.mark.parametrize("pair", ["batch_first", "=true"])

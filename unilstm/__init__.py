@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from . import compat as compat
     from . import layouts as layouts
     from . import models as models
-    from .checkpoints import inspect, load, save
+    from .checkpoints import convert, inspect, load, save
     from .factory import LSTM, port
     from .plugins import backends
 
@@ -52,6 +52,7 @@ __all__ = [
     "UnsupportedByLayout",
     "Weights",
     "backends",
+    "convert",
     "inspect",
     "load",
     "port",
@@ -61,7 +62,8 @@ __all__ = [
 
 # Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
-_LATER |= {"compat": "", "models": "", "LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
+_LATER |= {"convert": "checkpoints", "compat": "", "models": ""}
+_LATER |= {"LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 
 def __getattr__(name: str) -> Any:

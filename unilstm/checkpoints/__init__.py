@@ -5,7 +5,9 @@ is wrong with a file raises CheckpointError with the file, the problem and the c
 safetensors nor a framework.
 """
 
+from .converting import Conversion, convert
 from .loading import FoundLSTM, inspect, load
 from .saving import save
+from .verifying import Check
 
-__all__ = ["FoundLSTM", "inspect", "load", "save"]
+__all__ = ["Check", "Conversion", "FoundLSTM", "convert", "inspect", "load", "save"]

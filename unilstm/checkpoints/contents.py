@@ -31,6 +31,11 @@ class Entry:
     holder: str = ""
 
 
+def values(what: Array | Entry) -> Array:
+    """The values of what is to be written: an array, or one of another file that is read now."""
+    return what.read() if isinstance(what, Entry) else what
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an LSTM is in a file, and what is known of it.

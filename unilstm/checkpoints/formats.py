@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import Contents, reading
+from .contents import Contents, Entry, reading
 
 
 class Format(Protocol):
@@ -20,7 +20,7 @@ class Format(Protocol):
 
     def read(self, path: Path, **more: Any) -> Contents: ...
 
-    def write(self, path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None: ...
+    def write(self, path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None: ...
 
 
 class Kind(NamedTuple):

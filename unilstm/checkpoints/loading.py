@@ -71,10 +71,24 @@ def load(
     if layout is not None:
         layouts.get(layout)  # an unknown one is the caller's mistake, not the file's
     contents = open_checkpoint(Path(path), template)
+    return chosen(contents, layout, prefix, config, dtype)[1]
+
+
+def chosen(
+    contents: Contents, layout: str | None, prefix: str | None, config: Mapping[str, Any] | None, dtype: str | None
+) -> tuple[Place, Weights]:
+    """Where the one LSTM is that is meant, and its weights; see load()."""
     about = read_about(contents) if layout is None and config is None else None
-    if about is not None:
-        return _load_own(contents, about, prefix, dtype)
-    return read_place(contents, choose(contents, layout, prefix), config or {}, dtype)
+    if about is not None and (about.names is None or prefix in (None, about.prefix)):
+        return own_place(contents, about), _load_own(contents, about, prefix, dtype)
+    place = choose(contents, layout, prefix)
+    return place, read_place(contents, place, config or {}, dtype)
+
+
+def own_place(contents: Contents, about: About) -> Place:
+    """Where a file of unilstm's says that its LSTM is."""
+    names = about.names or tuple(name for name in contents.entries if name.startswith(about.prefix))
+    return Place(about.layout or CANONICAL, about.prefix, names, about.config)
 
 
 def inspect(path: str | os.PathLike[str], *, template: Any = None) -> list[FoundLSTM]:
@@ -86,11 +100,13 @@ def inspect(path: str | os.PathLike[str], *, template: Any = None) -> list[Found
     """
     contents = open_checkpoint(Path(path), template)
     about = read_about(contents)
-    if about is not None:
-        spec, dtype = _load_own(contents, about, None, "float32").spec, contents.dtypes(contents.entries)
-        layout = about.layout or CANONICAL
-        return [FoundLSTM(str(contents.path), about.prefix, layout, spec, parameter_count(spec), dtype)]
-    return [_inspect(contents, place) for place in find(contents)]
+    if about is None:
+        return [_inspect(contents, place) for place in find(contents)]
+    own = own_place(contents, about)
+    spec, dtype = _load_own(contents, about, None, "float32").spec, contents.dtypes(own.names)
+    first = FoundLSTM(str(contents.path), own.prefix, own.layout, spec, parameter_count(spec), dtype)
+    others = {name: entry for name, entry in contents.entries.items() if name not in own.names} if about.names else {}
+    return [first, *(_inspect(contents, place) for place in find(Contents(contents.path, others)))]
 
 
 def _inspect(contents: Contents, place: Place) -> FoundLSTM:
@@ -110,12 +126,27 @@ def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str |
         raise CheckpointError(
             f"{contents.path}: holds one LSTM, under {about.prefix!r}, not under prefix={prefix!r}. Leave prefix out."
         )
-    names = tuple(contents.entries)
-    if about.spec is None:
-        return _from_layout(contents, str(about.layout), about.prefix, names, about.config, dtype)
+    names = own_place(contents, about).names
+    if about.layout is not None:
+        weights = _from_layout(contents, about.layout, about.prefix, names, about.config, dtype)
+        return weights if about.spec is None else _as_spec(contents, weights, about.spec)
+    assert about.spec is not None
     arrays, skip = Arrays(contents, names, dtype), len(about.prefix)
     try:
-        return Weights(about.spec, {name[skip:]: arrays[name] for name in names if name.startswith(about.prefix)})
+        return Weights(about.spec, {name[skip:]: arrays[name] for name in names})
+    except LayoutError as problem:
+        raise _does_not_fit(contents, problem) from problem
+
+
+def _as_spec(contents: Contents, weights: Weights, spec: LSTMSpec) -> Weights:
+    """The weights of a layout that says less than the file does: one bias of two, the second of which is 0."""
+    arrays = dict(weights)
+    if spec.bias == "single" and weights.spec.bias == "double":
+        for name in [name for name in weights if name.startswith("bias_ih_")]:
+            arrays[name.replace("bias_ih_", "bias_")] = arrays.pop(name)
+            arrays.pop(name.replace("bias_ih_", "bias_hh_"))
+    try:
+        return Weights(spec, arrays)
     except LayoutError as problem:
         raise _does_not_fit(contents, problem) from problem
 

@@ -3,11 +3,14 @@
 The key "unilstm" holds JSON:
     {"format": 1, "layout": null, "prefix": "", "spec": {…}}        the canonical arrays; spec is LSTMSpec.to_dict()
     {"format": 1, "layout": "keras", "prefix": "", "config": {…}}   another layout's; config is from_layout's
+Beside a layout, "spec" says what the arrays are of where the layout alone would say less (a single bias in ONNX's two).
+"names" lists the LSTM's arrays, prefix included, where a file holds others, too.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +31,20 @@ class About:
     prefix: str
     spec: LSTMSpec | None
     config: dict[str, Any]
+    names: tuple[str, ...] | None = None
 
 
-def describe(weights: Weights, layout: str | None, prefix: str) -> dict[str, str]:
-    """The metadata to write beside the arrays."""
+def describe(
+    weights: Weights, layout: str | None, prefix: str, names: Iterable[str] | None = None, *, exact: bool = False
+) -> dict[str, str]:
+    """The metadata to write beside the arrays. names: the LSTM's, where the file has others. exact: the spec, too."""
     about: dict[str, Any] = {"format": FORMAT, "layout": layout, "prefix": prefix}
-    if layout is None:
+    if layout is None or exact:
         about["spec"] = weights.spec.to_dict()
-    else:
+    if layout is not None:
         about["config"] = weights.layout_config(layout)
+    if names is not None:
+        about["names"] = list(names)
     return {KEY: json.dumps(about, sort_keys=True)}
 
 
@@ -59,7 +67,8 @@ def read_about(contents: Contents) -> About | None:
     layout, prefix, config = fields.get("layout"), fields.get("prefix", ""), fields.get("config", {})
     if not (layout is None or isinstance(layout, str)) or not isinstance(prefix, str) or not isinstance(config, dict):
         raise _bad(contents, "has a layout, prefix or config of the wrong kind")
-    about = About(layout, prefix, _spec(contents, fields.get("spec")) if layout is None else None, config)
+    spec = _spec(contents, fields.get("spec")) if layout is None or "spec" in fields else None
+    about = About(layout, prefix, spec, config, _names(contents, fields.get("names")))
     _check_layers(contents, about)
     return about
 
@@ -71,13 +80,24 @@ def _spec(contents: Contents, fields: Any) -> LSTMSpec:
         raise _bad(contents, f"has an impossible spec: {problem}") from problem
 
 
+def _names(contents: Contents, names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n in contents.entries for n in names):
+        raise _bad(contents, "has names that are not those of its arrays")
+    return tuple(names)
+
+
 def _check_layers(contents: Contents, about: About) -> None:
     """A claim of 2**31 layers is refused before anything is counted out layer by layer."""
-    layers = about.spec.num_layers if about.spec else about.config.get("num_layers", 1)
+    elements = sum(_size(entry.shape) for entry in contents.entries.values())
     # A layout may put many layers in one array, but not into fewer elements than it has layers.
-    most = len(contents.entries) if about.spec else sum(_size(e.shape) for e in contents.entries.values())
-    if not isinstance(layers, int) or layers > most:
-        raise _bad(contents, f"says num_layers={layers!r}, for which the file holds too little")
+    claims = [(about.config.get("num_layers", 1), elements)] if about.layout else []
+    if about.spec:
+        claims.append((about.spec.num_layers, elements if about.layout else len(contents.entries)))
+    for layers, most in claims:
+        if not isinstance(layers, int) or layers > most:
+            raise _bad(contents, f"says num_layers={layers!r}, for which the file holds too little")
 
 
 def _size(shape: tuple[int, ...]) -> int:

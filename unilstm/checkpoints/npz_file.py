@@ -14,10 +14,11 @@ import numpy as np
 from ..errors import CheckpointError
 from ..parameters import Array
 from .archives import check_sums, parts
-from .contents import AGAIN, Contents, Entry
+from .contents import AGAIN, Contents, Entry, values
 from .metadata import KEY
 
 DEFAULT_LAYOUT = None
+CARRIES = True  # arrays of anything beside an LSTM
 _LEAST, _RATIO = 64 << 20, 16  # bytes a small file may unpack to, and the ratio for a large one; weights hardly shrink
 
 
@@ -39,11 +40,13 @@ def read(path: Path) -> Contents:
     return Contents(path, entries, {KEY: str(about.read())} if about and about.dtype.startswith("str") else {})
 
 
-def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
     """Not compressed, so that it can be mapped into memory. The metadata is an array of text."""
     text = {KEY: np.array(metadata[KEY])} if KEY in metadata else {}
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays, **text)
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        for name, array in {**arrays, **text}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(values(array)), allow_pickle=False)
 
 
 def _header(path: Path, name: str, file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:

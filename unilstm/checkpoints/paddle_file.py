@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..parameters import Array
-from .contents import Contents, Entry
+from .contents import Contents, Entry, values
 from .nesting import leaves
 from .pickles import NumpyArray, read_plain
 
 DEFAULT_LAYOUT = "paddle"
+CARRIES = True  # arrays of anything beside an LSTM
 _NAMES = "StructuredToParameterName@@"  # a table of Paddle's own names, which its state_dicts carry along
 
 
@@ -28,9 +29,9 @@ def read(path: Path) -> Contents:
     return Contents(path, {leaf.name: _entry(_array_of(leaf.value), leaf.holder) for leaf in found})
 
 
-def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
     """A state_dict as paddle.save writes it. The format has no room for metadata."""
-    state = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    state = {name: np.ascontiguousarray(values(array)) for name, array in arrays.items()}
     with path.open("wb") as file:
         pickle.dump(state, file, protocol=4)
 

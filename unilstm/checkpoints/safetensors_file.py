@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import AGAIN, Contents, Entry
+from .contents import AGAIN, Contents, Entry, values
 from .formats import library
 
 DEFAULT_LAYOUT = None
+CARRIES = True  # arrays of anything beside an LSTM
 _NAMES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
@@ -24,6 +26,7 @@ _NAMES = {
     "BOOL": "bool",
     "C64": "complex64",
 }
+_CODES = {name: code for code, name in _NAMES.items() if code != "BF16"}
 
 
 def read(path: Path) -> Contents:
@@ -39,16 +42,35 @@ def read(path: Path) -> Contents:
         raise _unreadable(path, problem) from problem
 
 
-def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    safetensors = _library()
-    from safetensors.numpy import save_file
+def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
+    """One array after the other, so that memory is needed for one of those that come from another file.
 
-    # The library writes an array's memory as it lies, so a transposed view must be laid out first.
-    laid_out = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    try:
-        save_file(laid_out, path, dict(metadata))
-    except safetensors.SafetensorError as problem:
-        raise OSError(str(problem)) from problem
+    The format: eight bytes, the length of a header; the header, JSON; the arrays, without gaps, row by row. The header
+    is filled up with spaces so that the arrays start at a multiple of eight.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    start = 0
+    for name, array in arrays.items():
+        dtype, shape = _stored_dtype(name, array), list(array.shape)
+        end = start + math.prod(shape) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": _CODES[dtype], "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, array in arrays.items():
+            # A transposed view must be laid out first, as must numbers in another byte order.
+            kind = np.dtype(_stored_dtype(name, array)).newbyteorder("<")
+            np.ascontiguousarray(values(array), kind).tofile(file)
+
+
+def _stored_dtype(name: str, array: Array | Entry) -> str:
+    dtype = array.dtype if isinstance(array.dtype, str) else array.dtype.name
+    dtype = "float32" if dtype == "bfloat16" else dtype  # which holds every bfloat16, and is what Entry.read gives
+    if dtype not in _CODES:
+        raise CheckpointError(f"{name!r} is {dtype}, which a safetensors file cannot hold. Leave it out (--only-lstm).")
+    return dtype
 
 
 def _entry(path: Path, name: str, shape: list[int], dtype: str) -> Entry:

@@ -12,6 +12,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..factory import weights_of
+from ..parameters import Array
+from ..weights import Weights
 from .formats import format_of
 from .metadata import describe
 
@@ -40,13 +42,17 @@ def save(
     chosen = format_of(target, writing=True)
     weights = weights_of(what)
     layout = layout or chosen.DEFAULT_LAYOUT
-    if layout is None:
-        _refuse_losses(allow)
-        arrays = {prefix + name: array for name, array in weights.items()}
-    else:
-        arrays = weights.to_layout(layout, prefix=prefix, allow=allow)
+    arrays = arrays_of(weights, layout, prefix, allow)
     with replacing(target) as temporary:
         chosen.write(temporary, arrays, describe(weights, layout, prefix))
+
+
+def arrays_of(weights: Weights, layout: str | None, prefix: str, allow: str | tuple[str, ...]) -> dict[str, Array]:
+    """The arrays to write, under a layout's names or the canonical ones."""
+    if layout is None:
+        _refuse_losses(allow)
+        return {prefix + name: array for name, array in weights.items()}
+    return weights.to_layout(layout, prefix=prefix, allow=allow)
 
 
 def _refuse_losses(allow: str | tuple[str, ...]) -> None:

@@ -15,12 +15,13 @@ from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
 from . import torchscript_file
 from .archives import check_sums, parts
-from .contents import AGAIN, Contents, Entry
+from .contents import AGAIN, Contents, Entry, values
 from .nesting import Leaf, leaves
 from .torch_inert import INERT, Inert
 from .torch_storage import Storages, native
 
 DEFAULT_LAYOUT = "torch"
+CARRIES = True  # arrays of anything beside an LSTM
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
@@ -74,11 +75,11 @@ def _place(torch: Any, tensor: Any) -> int | None:
     return getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
 
 
-def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
     """A plain state_dict. The format has no room for metadata: a state_dict with one would fail to load elsewhere."""
     torch = _torch()
     try:
-        torch.save({name: torch.tensor(array) for name, array in arrays.items()}, path)
+        torch.save({name: torch.tensor(values(array)) for name, array in arrays.items()}, path)
     except RuntimeError as problem:  # what torch's zip writer raises when a disk is full
         raise OSError(str(problem)) from problem
 

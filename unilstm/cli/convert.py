@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..checkpoints import load, save
+from ..checkpoints import Conversion
+from ..checkpoints import convert as convert_
 from ..errors import CheckpointError
-from .output import AsJson, out, print_json, working
+from .output import NO, OK, AsJson, out, print_json, working
 
 Source = Annotated[Path, typer.Argument(help="The checkpoint to read.", metavar="SRC")]
 Target = Annotated[Path, typer.Argument(help="The file to write; its suffix says the type.", metavar="DST")]
@@ -32,6 +33,12 @@ Allow = Annotated[
 ]
 
 
+OnlyLstm = Annotated[bool, typer.Option("--only-lstm", help="Leave what else SRC holds behind.")]
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Run SRC's LSTM and DST's on one random input and compare.")
+]
+
+
 def convert(
     src: Source,
     dst: Target,
@@ -41,17 +48,47 @@ def convert(
     config: Config = None,
     dtype: Dtype = None,
     allow: Allow = None,
+    only_lstm: OnlyLstm = False,
+    verify: Verify = True,
     as_json: AsJson = False,
 ) -> None:
-    """Take the LSTM out of one checkpoint and write it to another, under any layout's names."""
+    """Take an LSTM out of one checkpoint and write it to another, under any layout's names.
+
+    What lies beside it in SRC comes along where DST can hold it. Exit code 1: the two differ by more than rounding.
+    """
     with working():
-        weights = load(src, layout=from_, prefix=lstm, config=_config(config), dtype=dtype)
-        save(weights, dst, layout=to, allow=tuple(allow or ()))
+        done = convert_(
+            src,
+            dst,
+            lstm=lstm,
+            to=to,
+            layout=from_,
+            config=_config(config),
+            dtype=dtype,
+            allow=tuple(allow or ()),
+            only_lstm=only_lstm,
+            check=verify,
+        )
     if as_json:
-        about = {"written": str(dst), "layout": to, "spec": weights.spec.to_dict(), "dtype": weights.dtype}
-        print_json(about)
+        print_json(done.to_dict())
     else:
-        out().print(f"{dst}: {weights!r}", markup=False, soft_wrap=True)
+        _say(done)
+    raise typer.Exit(OK if done.check is None or done.check.ok else NO)
+
+
+def _say(done: Conversion) -> None:
+    def line(text: str) -> None:
+        out().print(text, markup=False, soft_wrap=True)
+
+    line(f"{done.written}: {done.weights!r}")
+    if done.carried:
+        line(f"{done.carried} other arrays came along; the LSTM is under {done.prefix!r}.")
+    if done.left:
+        line(f"{done.left}.")
+    if done.check is not None:
+        line(f"{done.check}.")
+        for note in done.check.notes:
+            line(f"  {note}.")
 
 
 def _config(pairs: list[str] | None) -> dict[str, Any] | None:

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from ..checkpoints import FoundLSTM
 from ..checkpoints import inspect as find_lstms
+from ..checkpoints.formats import READ
 from .output import NO, OK, AsJson, err, out, print_json, working
 
-Source = Annotated[Path, typer.Argument(help="A checkpoint: .safetensors, .pt, .pth, .bin or .ckpt.", metavar="FILE")]
+Source = Annotated[Path, typer.Argument(help=f"A checkpoint: {', '.join(READ)}; or a folder.", metavar="FILE")]
 
 
 def inspect(file: Source, as_json: AsJson = False) -> None:
@@ -25,6 +26,9 @@ def inspect(file: Source, as_json: AsJson = False) -> None:
     elif found:
         out().print(_table(file, found))
         for lstm in found:
+            if lstm.said:
+                said = ", ".join(f"{key}={value!r}" for key, value in lstm.said.items())
+                out().print(f"{lstm.prefix or '(none)'}: {said}.", markup=False, soft_wrap=True)
             if lstm.uncertain:
                 out().print(f"{lstm.prefix or '(none)'}: {lstm.uncertain}.", markup=False, soft_wrap=True)
     else:

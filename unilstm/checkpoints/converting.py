@@ -1,0 +1,141 @@
+"""Converting: an LSTM out of one checkpoint and into another, with what lies beside it where that can come along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import layouts
+from ..errors import CheckpointError
+from ..weights import Weights, check_dtype
+from .contents import Arrays, Contents, Place
+from .formats import format_of, open_checkpoint
+from .loading import chosen
+from .metadata import KEY, describe
+from .saving import arrays_of, replacing
+from .verifying import Check, verify
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What convert() did. prefix: before the LSTM's names in the target. carried: how many other arrays came along.
+
+    left: why those that there are did not, or None. check: the measured error, or None where it was not asked for.
+    """
+
+    written: str
+    layout: str | None
+    prefix: str
+    weights: Weights
+    carried: int
+    left: str | None
+    check: Check | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "written": self.written,
+            "layout": self.layout,
+            "prefix": self.prefix,
+            "spec": self.weights.spec.to_dict(),
+            "dtype": self.weights.dtype,
+            "carried": self.carried,
+            "left": self.left,
+            "check": None if self.check is None else self.check.to_dict(),
+        }
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    lstm: str | None = None,
+    to: str | None = None,
+    layout: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    allow: str | tuple[str, ...] = (),
+    only_lstm: bool = False,
+    check: bool = True,
+    template: Any = None,
+) -> Conversion:
+    """Take one LSTM out of a checkpoint and write it to another, of any file type and layout.
+
+    lstm, layout, config, dtype, template: which LSTM of the source, and how to read it; see load().
+    to: the layout to write; the target's own unless given. allow: losses to accept; see save().
+    only_lstm: leave the rest of the file behind. Else the arrays that lie beside the LSTM come along under their
+        names, where the target holds any arrays (.safetensors, .pt, .pdparams, .npz).
+    check: run source and target on the same random input afterwards, each in its own framework where that is here.
+
+    The target is written whole or not at all. Raises what load() and save() raise.
+    """
+    path, goal = Path(source), Path(target)
+    if dtype is not None:
+        check_dtype(dtype)
+    for name in (layout, to):
+        if name is not None:
+            layouts.get(name)
+    writer = format_of(goal, writing=True)
+    contents = open_checkpoint(path, template)
+    place, weights = chosen(contents, layout, lstm, config, dtype)
+    to = to or writer.DEFAULT_LAYOUT
+    rest = {} if only_lstm else _beside(contents, place)
+    carried = rest if getattr(writer, "CARRIES", False) else {}
+    prefix = _prefix(contents, place, to) if carried else ""
+    arrays = arrays_of(weights, to, prefix, allow)
+    _refuse_collisions(contents, arrays, carried)
+    about = describe(weights, to, prefix, arrays if carried else None)
+    with replacing(goal) as temporary:
+        writer.write(temporary, {**arrays, **{new: contents.entries[old] for new, old in carried.items()}}, about)
+    checked = _verify(contents, place, goal, to, prefix, config, weights) if check else None
+    left = None
+    if rest and not carried:
+        left = f"{len(rest)} other arrays stay behind: a {goal.suffix} file holds an LSTM and nothing else"
+    return Conversion(str(goal), to, prefix, weights, len(carried), left, checked)
+
+
+def _beside(contents: Contents, place: Place) -> dict[str, str]:
+    """What lies in the same dict as the LSTM: name in the target → name in the source."""
+    holder = contents.entries[place.names[0]].holder if place.names else ""
+    own = set(place.names)
+    return {
+        name[len(holder) :]: name
+        for name, entry in contents.entries.items()
+        if name not in own and entry.holder[: len(holder)] == holder
+    }
+
+
+def _prefix(contents: Contents, place: Place, to: str | None) -> str:
+    """Where the LSTM was, so that its names stand among the others as they did; with dots where the target has dots."""
+    holder = contents.entries[place.names[0]].holder if place.names else ""
+    prefix = place.prefix[len(holder) :]
+    return prefix.replace("/", ".") if to in ("torch", "paddle") else prefix
+
+
+def _refuse_collisions(contents: Contents, arrays: Mapping[str, Any], carried: Mapping[str, str]) -> None:
+    for name in carried:
+        if name in arrays:
+            raise CheckpointError(
+                f"{contents.path}: {name!r} is another array's name, too. Take the LSTM alone: only_lstm=True "
+                "(--only-lstm)."
+            )
+
+
+def _verify(
+    contents: Contents,
+    place: Place,
+    goal: Path,
+    to: str | None,
+    prefix: str,
+    config: Mapping[str, Any] | None,
+    weights: Weights,
+) -> Check:
+    """The source's arrays as they are in the file, and what the target's file says."""
+    written: dict[str, Any] = {"layout": None, "prefix": prefix or None, "config": None}
+    if KEY not in open_checkpoint(goal).metadata:  # a plain state_dict, which does not say what it is
+        written |= {"layout": to, "config": weights.layout_config(to) if to else None}
+    read = {name[len(place.prefix) :]: array for name, array in Arrays(contents, place.names, weights.dtype).items()}
+    return verify(place.layout, read, {**place.config, **(config or {})}, weights, goal, written)
