@@ -12,8 +12,7 @@ or an entry point of the group ``unilstm.cells``, named as the cell, whose value
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import SpecError
@@ -55,9 +54,15 @@ def cell(name: str, *, parameters: Parameters, **about: Any) -> Callable[[Step],
     return lambda step: register(Cell(name, step, parameters, **about))
 
 
+def _plugins() -> Iterable[Any]:
+    import importlib.metadata  # half of what importing unilstm would otherwise take
+
+    return importlib.metadata.entry_points(group=GROUP)
+
+
 def names() -> list[str]:
     """Every cell there is, without loading plugins."""
-    return sorted({*_cells, *(e.name for e in importlib.metadata.entry_points(group=GROUP))})
+    return sorted({*_cells, *(entry.name for entry in _plugins())})
 
 
 def get(name: str) -> Cell:
@@ -65,7 +70,7 @@ def get(name: str) -> Cell:
     known = _cells.get(name) if isinstance(name, str) else None
     if known is not None:
         return known
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in _plugins():
         if entry.name == name:
             return register(entry.load())
     raise SpecError(
