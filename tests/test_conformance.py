@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import itertools
 from collections import Counter
 
@@ -11,7 +12,7 @@ import pytest
 
 from unilstm import LSTMSpec
 from unilstm.presets import PRESETS
-from unilstm_conformance import CaseCheck, conformance_cases, oracle
+from unilstm_conformance import CaseCheck, conformance_cases, oracle, vectors
 from unilstm_conformance.cases import STACKS, Case, default_cases, drops, wide_cases
 from unilstm_conformance.execution import Target
 from unilstm_conformance.matrix import cells, resolve
@@ -162,3 +163,27 @@ def test_parallel_paths_serve_the_minlstm(backend: str) -> None:
     assert {cell.case.spec.direction for cell in tried} >= {"forward", "bidirectional", "alternating"}
     assert {cell.case.lengths for cell in tried} >= {"none", "ragged"}
     assert {cell.case.variant for cell in found if cell.reason} == {"minlstm-zoneout"}
+
+
+@pytest.mark.parametrize(
+    ("name", "compared"),
+    [
+        ("lmp/layer_2002", {"y", "c_all", "gradient of h_0", "gradient of c_0", "gradient of weight_ch_l0"}),
+        ("haste/layer_norm_zoneout_train", {"y", "h_n", "c_n", "gradient of gamma_hh_l0", "gradient of beta_c_l0"}),
+        ("arraylstm/attention", {"y", "h_n", "c_n", "gradient of weight_xa_l0", "gradient of x"}),
+    ],
+)
+def test_a_golden_vector_is_compared_in_all_that_it_holds(name: str, compared: set[str]) -> None:
+    pytest.importorskip("torch")
+    (target,) = (t for t in resolve(["torch"]) if isinstance(t, Target) and t.path == "composed")
+    v = vectors.vector(name)
+    found = {measured.what for measured in vectors.golden(target, v)}
+    assert found >= compared
+    assert found == set(v.outputs) | {f"gradient of {gradient}" for gradient in v.gradients}
+
+
+def test_every_golden_file_is_a_vector_or_a_model() -> None:
+    folder = importlib.resources.files("unilstm_conformance") / "golden"
+    files = {f"{s.name}/{f.name[:-4]}" for s in folder.iterdir() if s.is_dir() for f in s.iterdir()}
+    models = {name for name in files - set(vectors.ids()) if (folder / f"{name}.npz").is_file()}
+    assert models == {"keras/model", *(f"lmp/language_model_{year}" for year in (1997, 2000, 2002))}

@@ -15,13 +15,13 @@ import numpy as np
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
+from . import oracle
 from .execution import Target, call, differentiate
 from .measure import Measurement, compare
-from .problems import OUTPUTS, Array, Problem
+from .problems import Array, Problem, state_shapes
 from .tolerances import PAIR_FACTOR, eps, gradient_units, output_units
 
-# The systems whose LSTMs unilstm.layouts reads: folder of golden/ to the layout's name. The other folders hold
-# variants that no layout reads yet.
+# The systems: folder of golden/ to the layout's name.
 LAYOUTS = {
     "torch": "torch",
     "paddle": "paddle",
@@ -33,11 +33,22 @@ LAYOUTS = {
     "onnx": "onnx",
     "keras": "keras",
     "allennlp": "allennlp",
+    "haste": "haste",
+    "arraylstm": "arraylstm",
+    "lmp": "lmp",
+}
+# Their files do not say which of array-lstm's classes they are of.
+_CLASSES = {
+    "lstm": "LSTM",
+    "array": "ArrayLSTM",
+    "stochastic": "StochasticArrayLSTM",
+    "attention": "AttentionArrayLSTM",
+    "attention_max": "AttentionArrayLSTM",
 }
 # Keras's float64 σ and tanh had the accuracy of float32 where these vectors were made (its relu and hard_sigmoid not).
 _KERAS_EXACT = ("keras/activations",)
-# Not one LSTM but a model of two, in three file formats; for the tests of checkpoints.
-_NOT_A_LAYER = ("keras/model",)
+# Models with more in them than an LSTM; for the tests of checkpoints and of models.
+_NOT_A_LAYER = ("keras/model", *(f"lmp/language_model_{year}" for year in (1997, 2000, 2002)))
 # What a system got wrong. Paddle 3.3.1 takes 0 for the initial h of each row shorter than the batch in the gradient of
 # the backward direction's weight_hh; difference quotients of its own outputs contradict it.
 WRONG_GRADIENTS = {"paddle/bidirect_lengths": ("weight_hh_l0_reverse", "weight_hh_l1_reverse")}
@@ -77,14 +88,28 @@ class Vector:
         """Nothing is drawn."""
 
     def problem(self) -> Problem:
-        i, probes = self.inputs, {"y": "p_y", "h_n": "p_h", "c_n": "p_c"}
+        i, probes = self.inputs, {"y": "p_y", "h_n": "p_h", "c_n": "p_c", "c_all": "p_c_all"}
         lengths = i["mask"].sum(axis=1) if "mask" in i else i.get("lengths")  # Keras masks steps; here, past a length
         given = {name: i[stored] for name, stored in probes.items() if stored in i}
-        masks = (
-            {f"recurrent_l{k}": mask for k, mask in enumerate(i["recurrent_mask"])} if "recurrent_mask" in i else None
-        )
-        given |= {n: np.zeros_like(self.outputs[n]) for n in OUTPUTS if given and n not in given}
-        return Problem(self.weights, i["x"], i.get("h_0"), i.get("c_0"), lengths, masks=masks, probes=given)
+        if given:
+            h_n, c_n = state_shapes(self.spec, _size(self)[0])
+            unprobed = {"y": self.outputs["y"].shape, "h_n": h_n, "c_n": c_n}
+            given = {name: np.zeros(shape, self.dtype) for name, shape in unprobed.items()} | given
+        return Problem(self.weights, i["x"], i.get("h_0"), i.get("c_0"), lengths, masks=self._masks(), probes=given)
+
+    def _masks(self) -> dict[str, Array] | None:
+        """Of a vector that was computed in training."""
+        masks = {f"recurrent_l{k}": mask for k, mask in enumerate(self.inputs.get("recurrent_mask", ()))}
+        if "zoneout_mask" in self.inputs:
+            masks["zoneout_hidden_l0"] = self.inputs["zoneout_mask"]
+        return masks or None
+
+    def amplification(self) -> float:
+        """What multiplies the bounds, see tolerances.py; the oracle knows."""
+        if self.spec.layer_norm == "none":
+            return 1.0
+        p = self.problem()
+        return oracle.run(self.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths, masks=p.masks).amplification
 
 
 def ids() -> tuple[str, ...]:
@@ -108,15 +133,31 @@ def vector(name: str) -> Vector:
         config = json.loads(str(npz["meta"]))["config"]
         kinds = ({k[len(p) :]: npz[k] for k in npz.files if k.startswith(p)} for p in ("w/", "in/", "out/", "grad/"))
         arrays, inputs, outputs, gradients = kinds
-    system = name.partition("/")[0]
+    system, _, case = name.partition("/")
+    if system == "arraylstm":
+        config["cell"] = _CLASSES[case]
     weights = Weights.from_layout(LAYOUTS[system], arrays, **config)
-    if system == "onnx":  # [T, D, B, H]: its directions have an axis of their own
-        outputs["y"] = np.concatenate(list(outputs["y"].swapaxes(0, 1)), axis=-1)
+    for found in (inputs, outputs, gradients):
+        _canonical_axes(system, weights.spec, found)
     if config.get("go_backwards"):  # Keras leaves the outputs in the order they were computed in
         outputs["y"] = outputs["y"][:, ::-1]
     gradients = _canonical(gradients, weights, LAYOUTS[system], config)
     rough = system == "keras" and name not in _KERAS_EXACT
     return Vector(name, weights, inputs, outputs, gradients, "float32" if rough else weights.dtype)
+
+
+def _canonical_axes(system: str, spec: LSTMSpec, found: dict[str, Array]) -> None:
+    """Inputs, outputs or gradients of these, with unilstm's axes."""
+    if system == "onnx" and "y" in found:  # [T, D, B, H]: its directions have an axis of their own
+        found["y"] = np.concatenate(list(found["y"].swapaxes(0, 1)), axis=-1)
+    if system == "arraylstm" and spec.lanes > 1 and "c_n" in found:  # [lanes, B, H]
+        found["c_n"] = found["c_n"].swapaxes(0, 1)[None]
+    if system == "haste" and "p_c_n" in found:
+        found["p_c"] = found.pop("p_c_n")
+    if system == "lmp":  # states of its one layer, the units of c block by block
+        for name, lead in (("h_0", 1), ("c_0", 1), ("c_all", 0), ("p_c_all", 0)):
+            if name in found:
+                found[name] = found[name].reshape(*[1] * lead, *found[name].shape[: 2 - lead], spec.hidden_size)
 
 
 def _canonical(gradients: Mapping[str, Array], weights: Weights, layout: str, config: Any) -> dict[str, Array]:
@@ -135,9 +176,10 @@ def golden(target: Target, case: Vector) -> list[Measurement]:
     else:
         run = call(target, p)
     rows, steps = _size(case)
-    units = PAIR_FACTOR * output_units(case.spec, steps)
-    measured = [_measure(case, n, g, case.outputs[n], units) for n, g in zip(OUTPUTS, run, strict=True)]
-    units = PAIR_FACTOR * gradient_units(case.spec, steps, rows)
+    amplified = case.amplification()
+    units = PAIR_FACTOR * output_units(case.spec, steps, amplified)
+    measured = [_measure(case, name, getattr(run, name), want, units) for name, want in case.outputs.items()]
+    units = PAIR_FACTOR * gradient_units(case.spec, steps, rows, amplified)
     wrong = WRONG_GRADIENTS.get(case.id, ())
     for name, want in case.gradients.items():
         if grads and name not in wrong:
