@@ -11,78 +11,20 @@ attributes that the constructor settles are read-only.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from ..errors import InputError
 from ..layouts.allennlp import form
 from ..layouts.tables import Names, Piece
 from ..masks import Masks
-from ..stored import Draws, Shape
-from .dropin import DropIn, given_arguments, settled, spec_of
-from .initial import linear, orthogonal
+from .allennlp_layer import Augmented
+from .dropin import given_arguments, settled, spec_of
 
-_BEFORE_1_0 = re.compile(r"((?:.*\.)?)((?:input|state)_linearity\.(?:weight|bias))")
 _BOTH = (Piece("forward_"), Piece("backward_"))
 _BI_AUGMENTED = Names("layers.{k}.cell.", always=True, one=_BOTH[0], two=_BOTH)
 _STACKED = Names("layer_{k}.cell.", always=True, one=_BOTH[0], two=_BOTH)
 
 
-class _Augmented(DropIn):
-    """What the four share: initial values, names, the call."""
-
-    layout = "allennlp"
-
-    def _initial(self, draws: Draws, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-        """Each gate's weights orthogonal; the state's biases 0, but 1 for the forget gate; the input's as nn.Linear."""
-        hidden, found = self.spec.hidden_size, {}
-        for name, shape in shapes.items():
-            if name.endswith("weight"):
-                gates = range(shape[0] // hidden)
-                found[name] = np.concatenate([orthogonal(draws, hidden, shape[1]) for _ in gates])
-            elif "input_linearity" in name:
-                found[name] = linear(draws, shape, shapes[name.replace("bias", "weight")][1])
-            else:
-                found[name] = np.zeros(shape)
-                found[name][hidden : 2 * hidden] = 1.0
-        return found
-
-    def _renamed(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Before AllenNLP 1.0 the names had no "cell."."""
-        if any("cell." in name for name in given):
-            return given
-        hits = {name: _BEFORE_1_0.fullmatch(name) for name in given}
-        return {f"{hit[1]}cell.{hit[2]}" if (hit := hits[name]) else name: value for name, value in given.items()}
-
-    def _call(self, inputs: Any, state: Any, **rest: Any) -> Any:
-        return self._lstm(inputs, None if state is None else tuple(state), **rest)
-
-    def _two_ways(self, state: Any, name: str) -> Any:
-        """States [L, B, 2H], forward beside backward, or [L, B, H] for both, → [2L, B, H], one after the other."""
-        if state is None:
-            return None
-        ops, spec = self._ops(), self.spec
-        found = []
-        for part in state:
-            if len(part.shape) != 3 or part.shape[0] != spec.num_layers or part.shape[2] not in self._state_sizes():
-                sizes = " or ".join(map(str, self._state_sizes()))
-                raise InputError(
-                    f"{name} has shape {list(part.shape)}, but must have [{spec.num_layers}, batch, {sizes}]: layers, "
-                    "batch, features of both directions."
-                )
-            both = [part, part] if part.shape[2] == spec.hidden_size else ops.split(part, 2)
-            joined = ops.transpose(ops.stack(list(both)))  # [L, 2, B, H]
-            found.append(ops.reshape(joined, (2 * spec.num_layers, part.shape[1], spec.hidden_size)))
-        return tuple(found)
-
-    def _state_sizes(self) -> tuple[int, ...]:
-        return (2 * self.spec.hidden_size,)
-
-
-class StackedAlternatingLstm(_Augmented):
+class StackedAlternatingLstm(Augmented):
     """allennlp.modules.stacked_alternating_lstm.StackedAlternatingLstm: even layers run forward, odd ones backward
     (He et al. 2017, Deep Semantic Role Labeling).
 
@@ -129,7 +71,7 @@ class StackedAlternatingLstm(_Augmented):
         return self._call(inputs, initial_state, lengths=lengths, key=key, masks=masks)  # type: ignore[no-any-return]
 
 
-class AugmentedLstm(_Augmented):
+class AugmentedLstm(Augmented):
     """allennlp.modules.augmented_lstm.AugmentedLstm: one layer, forward or backward.
 
     input_size, hidden_size, go_forward, recurrent_dropout_probability, use_highway, use_input_projection_bias: as
@@ -171,7 +113,7 @@ class AugmentedLstm(_Augmented):
         return self._call(inputs, states, lengths=lengths, key=key, masks=masks)  # type: ignore[no-any-return]
 
 
-class BiAugmentedLstm(_Augmented):
+class BiAugmentedLstm(Augmented):
     """allennlp.modules.augmented_lstm.BiAugmentedLstm: layers that run forward, or in both directions.
 
     input_size, hidden_size, num_layers, bias (of the input's map), recurrent_dropout_probability, bidirectional,
@@ -240,7 +182,7 @@ class BiAugmentedLstm(_Augmented):
         return y, final
 
 
-class StackedBidirectionalLstm(_Augmented):
+class StackedBidirectionalLstm(Augmented):
     """allennlp.modules.stacked_bidirectional_lstm.StackedBidirectionalLstm: layers in both directions, with one dropout
     mask for all steps between them.
 

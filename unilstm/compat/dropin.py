@@ -8,6 +8,7 @@ torch.nn.Module, a paddle.nn.Layer, a JAX pytree or a NumPy callable; and so is 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -125,6 +126,15 @@ def settled(name: str, doc: str = "") -> Any:
 def given_arguments(scope: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a constructor out of its locals()."""
     return {n: v for n, v in scope.items() if n not in ("self", "__class__") and not n.startswith("_")}
+
+
+def between_layers(dropout: float, num_layers: int) -> float:
+    """The dropout between layers. With one layer there is no such place: torch and Paddle take it; torch warns."""
+    if not dropout or num_layers != 1:
+        return dropout
+    text = f"dropout={dropout} acts between layers, but num_layers=1, so that it does nothing. Leave it out."
+    warnings.warn(text, UserWarning, stacklevel=3)
+    return 0.0
 
 
 def dtype_name(dtype: Any) -> str:

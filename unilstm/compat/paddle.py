@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import SpecError
+from ..spec import LSTMSpec
 from ..stored import Draws
-from .dropin import DropIn, given_arguments, settled, spec_of
+from .dropin import DropIn, between_layers, given_arguments, settled, spec_of
 
 _ALIAS = re.compile(r"(weight_ih|weight_hh|weight_ho|bias_ih|bias_hh)_l(\d+)(_reverse)?")
 _SIZES = ("input_size", "hidden_size", "num_layers", "direction", "time_major", "dropout", "proj_size")
@@ -86,26 +86,13 @@ class LSTM(DropIn):
         given = given_arguments(locals())
         super().__init__()
         config = {name: given[name] for name in _SIZES}
-        if dropout and num_layers == 1:
-            warnings.warn(
-                f"dropout={dropout} acts between layers, but num_layers=1, so that it does nothing. Leave it out.",
-                UserWarning,
-                stacklevel=2,
-            )
-            config["dropout"] = 0.0
+        config["dropout"] = between_layers(dropout, num_layers)
         attrs = {role: _attr(role, given[f"{role}_attr"], self.backend) for role in _OFF}
         # Paddle makes the projection's weight with the attribute of weight_hh, where that is one.
         attrs["weight_ho"] = attrs["weight_hh"] or ParamAttr()
         self._attrs: dict[str, Any] = attrs
         spec, form = spec_of("paddle", "cells", config)
-        roles = [(k, d) for k in range(spec.num_layers) for d in range(spec.num_directions)]
-        frozen = [
-            f"{k}.{_cell(spec.num_directions, d)}.{role}"
-            for k, d in roles
-            for role, attr in attrs.items()
-            if (attr is False or not attr.trainable) and (role != "weight_ho" or proj_size)
-        ]
-        self._build(given, spec, form, frozen=frozen)
+        self._build(given, spec, form, frozen=_frozen(spec, attrs))
 
     input_size, hidden_size, num_layers = settled("input_size"), settled("hidden_size"), settled("num_layers")
     direction, time_major, dropout = settled("direction"), settled("time_major"), settled("dropout")
@@ -188,6 +175,15 @@ _FIELDS = tuple(ParamAttr.__dataclass_fields__)
 
 def _cell(directions: int, d: int) -> str:
     return "cell" if directions == 1 else ("cell_fw", "cell_bw")[d]
+
+
+def _frozen(spec: LSTMSpec, attrs: Mapping[str, Any]) -> list[str]:
+    """The names of the tensors that are not trained."""
+    roles = [role for role, attr in attrs.items() if attr is False or not attr.trainable]
+    places = [
+        f"{k}.{_cell(spec.num_directions, d)}" for k in range(spec.num_layers) for d in range(spec.num_directions)
+    ]
+    return [f"{place}.{role}" for place in places for role in roles if role != "weight_ho" or spec.proj_size]
 
 
 def _suffix(name: str) -> str:

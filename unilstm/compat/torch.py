@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from ..stored import Draws
-from .dropin import DropIn, given_arguments, settled, spec_of
+from .dropin import DropIn, between_layers, given_arguments, settled, spec_of
 
 
 class LSTM(DropIn):
@@ -49,13 +48,7 @@ class LSTM(DropIn):
         given = given_arguments(locals())
         super().__init__()
         config = {name: given[name] for name in _ARGUMENTS}
-        if dropout and num_layers == 1:  # torch takes it, and warns
-            warnings.warn(
-                f"dropout={dropout} acts between layers, but num_layers=1, so that it does nothing. Leave it out.",
-                UserWarning,
-                stacklevel=2,
-            )
-            config["dropout"] = 0.0
+        config["dropout"] = between_layers(dropout, num_layers)
         self._build(given, *spec_of("torch", "LSTM", config))
 
     input_size, hidden_size, num_layers = settled("input_size"), settled("hidden_size"), settled("num_layers")
