@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layout_cases import Mapping, stored, without
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from unilstm import LayoutError, LSTMSpec, Weights
 
 pytestmark = pytest.mark.filterwarnings("error")
