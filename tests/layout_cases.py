@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import unilstm
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from unilstm import LSTMSpec, SpecError, UnsupportedByLayout, Weights, layouts
 from unilstm.layouts import Layout, engine
 
@@ -70,6 +70,19 @@ def directions(name: str, num_layers: int) -> list[str]:
             layouts.get(name).config(LSTMSpec(4, 6, direction=direction, **usual(name, num_layers)))
             found.append(direction)
     return found
+
+
+def own_fields(name: str) -> list[str]:
+    """The fields that the table of a layout speaks of, but for the sizes."""
+    layout = layouts.get(name)
+    found = {field for entry in layout.arguments for field in entry.fields} | {"bias"}
+    for form in layout.forms:
+        roles = {"weight_ch": "peephole", "weight_hr": "proj_size", "weight_xh": "highway"}
+        found |= form.says.keys() | {field for role, field in roles.items() if form.holds(role)}
+        there = {"num_layers": form.stacks, "num_blocks": form.blocks, "lanes": form.lanes}
+        there |= {"direction": form.alternating or form.names.two is not None, "residual": form.residual}
+        found |= {field for field, holds in there.items() if holds}
+    return sorted(found - {"input_size", "hidden_size", "form", "forget_offset", "added"})
 
 
 @dataclass

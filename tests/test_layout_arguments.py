@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layout_cases import Mapping, stored, without
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from unilstm import LayoutError, LSTMSpec, Weights
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -181,6 +181,31 @@ READING: dict[str, tuple[str, Mapping, Mapping, str]] = {
         ELMO | {name.replace("RNN_0", "RNN_1"): array for name, array in ELMO.items()},
         {},
         "are not part of an LSTM in layout 'elmo'. Give the prefix= of one LSTM",
+    ),
+    "forget-bias-no-number": (
+        "tensorflow",
+        TF,
+        {"forget_bias": "1"},
+        "forget_bias='1' must be a finite number, which is added to f.",
+    ),
+    "forget-bias-infinite": (
+        "tensorflow",
+        TF,
+        {"forget_bias": float("inf")},
+        "forget_bias=inf must be a finite number",
+    ),
+    "keep-prob-no-number": (
+        "tensorflow",
+        TF_NORM,
+        {"dropout_keep_prob": "half"},
+        "dropout_keep_prob='half' cannot be read: ",
+    ),
+    "units-no-number": ("lmp", LMP, {"n_blk": None, "d_blk": 3}, "n_blk=None, d_blk=3 cannot be read: "),
+    "add-bias-no-flag": (
+        "addons-layer-norm",
+        ADDONS,
+        {"add_bias": "no"},
+        "add_bias='no' is none of those that unilstm can read: False, True.",
     ),
     "allennlp-dropout-of-layers": (
         "allennlp",

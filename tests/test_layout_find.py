@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layout_cases import stored
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from unilstm import LSTMSpec, Weights, layouts
 from unilstm.layouts import find
 

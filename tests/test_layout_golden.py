@@ -12,7 +12,7 @@ import pytest
 
 import unilstm
 from layout_cases import CASES, bound, error, fixture_error, golden, layout_of
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from layout_literal import LITERAL, literal
 from unilstm import Weights, layouts
 from unilstm.layouts import Layout, engine

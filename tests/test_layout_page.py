@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from layout_cases import CASES, layout_of
-from layout_fixtures import FIXTURES
+from layout_equations import FIXTURES
 from unilstm import layouts
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -11,9 +11,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import unilstm
-from layout_cases import directions, usual
+from layout_cases import directions, own_fields, usual
 from unilstm import LossyConversion, LSTMSpec, SpecError, UnsupportedByLayout, Weights, layouts
-from unilstm.layouts import Layout
 from unilstm.layouts.losses import LOSSES, hold
 from unilstm.parameters import parameters
 
@@ -58,6 +57,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "output_activation": st.sampled_from(ACTIVATIONS),
     "gate_clip": st.sampled_from([0.0, 0.3, 50.0]),
     "cell_clip": st.sampled_from([0.0, 3.0]),
+    "proj_clip": st.sampled_from([0.0, 2.0]),
     "learned_state": st.booleans(),
     "dropout": st.sampled_from([0.0, 0.25]),
     "gates": st.lists(st.sampled_from(["input", "forget", "output"]), unique=True),
@@ -82,26 +82,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 
 def test_every_field_is_drawn() -> None:
-    assert FIELDS.keys() | {"input_size", "hidden_size", "proj_clip"} == {f.name for f in dataclasses.fields(LSTMSpec)}
-
-
-def own_fields(layout: Layout) -> list[str]:
-    """The fields of which a layout holds more than one value."""
-    found = {field for entry in layout.arguments for field in entry.fields} | {"bias"}
-    for form in layout.forms:
-        roles = {"weight_ch": "peephole", "weight_hr": "proj_size", "weight_xh": "highway"}
-        found |= form.says.keys() | {field for role, field in roles.items() if form.holds(role)}
-        there = {"num_layers": form.stacks, "num_blocks": form.blocks, "lanes": form.lanes}
-        there["direction"] = form.alternating or form.names.two is not None
-        found |= {field for field, holds in there.items() if holds}
-    return sorted(found & FIELDS.keys())
+    assert FIELDS.keys() | {"input_size", "hidden_size"} == {f.name for f in dataclasses.fields(LSTMSpec)}
 
 
 @st.composite
 def specs(draw: st.DrawFn, name: str) -> LSTMSpec:
     """Any spec, most with few fields beside those that the layout holds."""
-    layout = layouts.get(name)
-    chosen = draw(st.lists(st.sampled_from(own_fields(layout)), max_size=5, unique=True))
+    chosen = draw(st.lists(st.sampled_from(own_fields(name)), max_size=5, unique=True))
     chosen += draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=2, unique=True)) * draw(st.booleans())
     units = draw(st.integers(1, 5))
     fields = usual(name) | {"bias": draw(FIELDS["bias"])} | {field: draw(FIELDS[field]) for field in chosen}

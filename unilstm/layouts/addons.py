@@ -64,7 +64,7 @@ ADDONS_LAYER_NORM = Layout(
         Argument("norm_epsilon", "layer_norm_eps", default=1e-3),
         Argument("dropout", "input_dropout", default=0.0),
         Argument("recurrent_dropout", "recurrent_dropout", default=0.0, also=(("recurrent_dropout_kind", "state"),)),
-        Argument("add_bias", "added", default=False, written=False),
+        Argument("add_bias", table=((False, {"added": False}), (True, {"added": True})), default=False, written=False),
         *WRAPPER_ARGUMENTS,
     ),
     bias="double",

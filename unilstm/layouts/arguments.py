@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..activations import Activation
@@ -57,7 +59,10 @@ def read(layout: Layout, config: Mapping[str, Any], seen: Claims) -> Said:
     """What arguments and arrays agree on. Raises LayoutError where they do not, or an argument is unknown."""
     fields = _fields(layout, config, seen)
     spec = LSTMSpec(**{field: value for field, value in fields.items() if field in _FIELDS})
-    return Said(spec, fields.get("forget_offset"), fields.get("added", False))
+    offset = fields.get("forget_offset")
+    if offset is not None and (isinstance(offset, bool) or not isinstance(offset, Real) or not math.isfinite(offset)):
+        raise LayoutError(f"{_name(layout, 'forget_offset')}={offset!r} must be a finite number, which is added to f.")
+    return Said(spec, None if offset is None else float(offset), fields.get("added", False))
 
 
 def _fields(layout: Layout, config: Mapping[str, Any], seen: Claims) -> dict[str, Any]:
@@ -91,7 +96,14 @@ def _fields(layout: Layout, config: Mapping[str, Any], seen: Claims) -> dict[str
 def _claims(layout: Layout, entry: Argument | Arguments, config: Mapping[str, Any], seen: Claims) -> Claims:
     """What the given values of an entry say, or else its defaults."""
     if isinstance(entry, Arguments):
-        return entry.read({name: config[name] for name in entry.names if name in config})
+        given = {name: config[name] for name in entry.names if name in config}
+        try:
+            return entry.read(given)
+        except (TypeError, ValueError) as problem:
+            if isinstance(problem, UnilstmError):
+                raise
+            text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            raise LayoutError(f"{text} cannot be read: {problem}. {entry.rule}".rstrip()) from None
     if entry.name not in config:
         if entry.needed and entry.open(seen):
             raise NotTold(layout.name, entry, entry.options(seen))
