@@ -4,11 +4,12 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint conformance bench parity docs pages clean
+.PHONY: help demo test fuzz lint conformance bench parity docs pages clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
 	@echo "make test         all tests"
+	@echo "make fuzz         100,000 damaged checkpoint files over all readers (an hour)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
@@ -42,6 +43,9 @@ demo: .venv/.all .venv/.resemblyzer
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+fuzz: .venv/.test
+	$(BIN)/python tests/fuzz.py --count 100000 $(ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

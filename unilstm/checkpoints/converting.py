@@ -12,10 +12,10 @@ from .. import layouts
 from ..errors import CheckpointError
 from ..weights import Weights, check_dtype
 from .contents import Arrays, Contents, Place
-from .formats import format_of, open_checkpoint
+from .formats import Format, format_of, open_checkpoint
 from .loading import chosen
 from .metadata import KEY, describe
-from .saving import arrays_of, replacing
+from .saving import arrays_of, replacing, save
 from .verifying import Check, verify
 
 
@@ -81,20 +81,37 @@ def convert(
     writer = format_of(goal, writing=True)
     contents = open_checkpoint(path, template)
     place, weights = chosen(contents, layout, lstm, config, dtype)
+    model = hasattr(writer, "export")
     to = to or writer.DEFAULT_LAYOUT
     rest = {} if only_lstm else _beside(contents, place)
     carried = rest if getattr(writer, "CARRIES", False) else {}
     prefix = _prefix(contents, place, to) if carried else ""
-    arrays = arrays_of(weights, to, prefix, allow)
-    _refuse_collisions(contents, arrays, carried)
-    about = describe(weights, to, prefix, arrays if carried else None)
-    with replacing(goal) as temporary:
-        writer.write(temporary, {**arrays, **{new: contents.entries[old] for new, old in carried.items()}}, about)
+    if model:
+        save(weights, goal, layout=to, allow=allow)
+    else:
+        _write(contents, writer, goal, weights, (to, prefix, allow), carried)
     checked = _verify(contents, place, goal, to, prefix, config, weights) if check else None
     left = None
     if rest and not carried:
         left = f"{len(rest)} other arrays stay behind: a {goal.suffix} file holds an LSTM and nothing else"
     return Conversion(str(goal), to, prefix, weights, len(carried), left, checked)
+
+
+def _write(
+    contents: Contents,
+    writer: Format,
+    goal: Path,
+    weights: Weights,
+    how: tuple[str | None, str, str | tuple[str, ...]],
+    carried: Mapping[str, str],
+) -> None:
+    """The LSTM's arrays (how: layout, prefix, losses to accept), and those that come along, one after the other."""
+    to, prefix, allow = how
+    arrays = arrays_of(weights, to, prefix, allow)
+    _refuse_collisions(contents, arrays, carried)
+    about = describe(weights, to, prefix, arrays if carried else None)
+    with replacing(goal) as temporary:
+        writer.write(temporary, {**arrays, **{new: contents.entries[old] for new, old in carried.items()}}, about)
 
 
 def _beside(contents: Contents, place: Place) -> dict[str, str]:

@@ -36,7 +36,7 @@ KINDS = (
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
     Kind("paddle_file", (".pdparams",)),
     Kind("npz_file", (".npz",)),
-    Kind("onnx_file", (".onnx",), writes=False),
+    Kind("onnx_file", (".onnx",)),
     Kind("flax_file", (".msgpack",), writes=False),
     Kind("equinox_file", (".eqx",), writes=False),
     Kind("mxnet_file", (".params",), writes=False),

@@ -127,27 +127,17 @@ def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str |
             f"{contents.path}: holds one LSTM, under {about.prefix!r}, not under prefix={prefix!r}. Leave prefix out."
         )
     names = own_place(contents, about).names
-    if about.layout is not None:
-        weights = _from_layout(contents, about.layout, about.prefix, names, about.config, dtype)
-        return weights if about.spec is None else _as_spec(contents, weights, about.spec)
+    if about.layout is not None and about.spec is None:
+        return _from_layout(contents, about.layout, about.prefix, names, about.config, dtype)
     assert about.spec is not None
     arrays, skip = Arrays(contents, names, dtype), len(about.prefix)
     try:
+        if about.layout is not None:
+            from .onnx_export import read_back
+
+            return read_back(about.spec, arrays, about.config)
         return Weights(about.spec, {name[skip:]: arrays[name] for name in names})
-    except LayoutError as problem:
-        raise _does_not_fit(contents, problem) from problem
-
-
-def _as_spec(contents: Contents, weights: Weights, spec: LSTMSpec) -> Weights:
-    """The weights of a layout that says less than the file does: one bias of two, the second of which is 0."""
-    arrays = dict(weights)
-    if spec.bias == "single" and weights.spec.bias == "double":
-        for name in [name for name in weights if name.startswith("bias_ih_")]:
-            arrays[name.replace("bias_ih_", "bias_")] = arrays.pop(name)
-            arrays.pop(name.replace("bias_ih_", "bias_hh_"))
-    try:
-        return Weights(spec, arrays)
-    except LayoutError as problem:
+    except (LayoutError, SpecError) as problem:
         raise _does_not_fit(contents, problem) from problem
 
 

@@ -3,7 +3,7 @@
 The key "unilstm" holds JSON:
     {"format": 1, "layout": null, "prefix": "", "spec": {…}}        the canonical arrays; spec is LSTMSpec.to_dict()
     {"format": 1, "layout": "keras", "prefix": "", "config": {…}}   another layout's; config is from_layout's
-Beside a layout, "spec" says what the arrays are of where the layout alone would say less (a single bias in ONNX's two).
+Beside the layout "onnx", "spec" says what an exported model is of: the layout alone would say less.
 "names" lists the LSTM's arrays, prefix included, where a file holds others, too.
 """
 
@@ -34,14 +34,18 @@ class About:
     names: tuple[str, ...] | None = None
 
 
-def describe(
-    weights: Weights, layout: str | None, prefix: str, names: Iterable[str] | None = None, *, exact: bool = False
-) -> dict[str, str]:
-    """The metadata to write beside the arrays. names: the LSTM's, where the file has others. exact: the spec, too."""
+def describe_as(layout: str, config: dict[str, Any], spec: LSTMSpec, names: list[str]) -> dict[str, str]:
+    """The metadata of a layout's arrays that are of a spec which the layout alone does not tell."""
+    about = {"format": FORMAT, "layout": layout, "prefix": "", "config": config, "spec": spec.to_dict(), "names": names}
+    return {KEY: json.dumps(about, sort_keys=True)}
+
+
+def describe(weights: Weights, layout: str | None, prefix: str, names: Iterable[str] | None = None) -> dict[str, str]:
+    """The metadata to write beside the arrays. names: the LSTM's, where the file has others."""
     about: dict[str, Any] = {"format": FORMAT, "layout": layout, "prefix": prefix}
-    if layout is None or exact:
+    if layout is None:
         about["spec"] = weights.spec.to_dict()
-    if layout is not None:
+    else:
         about["config"] = weights.layout_config(layout)
     if names is not None:
         about["names"] = list(names)
@@ -67,7 +71,7 @@ def read_about(contents: Contents) -> About | None:
     layout, prefix, config = fields.get("layout"), fields.get("prefix", ""), fields.get("config", {})
     if not (layout is None or isinstance(layout, str)) or not isinstance(prefix, str) or not isinstance(config, dict):
         raise _bad(contents, "has a layout, prefix or config of the wrong kind")
-    spec = _spec(contents, fields.get("spec")) if layout is None or "spec" in fields else None
+    spec = _spec(contents, fields.get("spec")) if layout is None or (layout == "onnx" and "spec" in fields) else None
     about = About(layout, prefix, spec, config, _names(contents, fields.get("names")))
     _check_layers(contents, about)
     return about

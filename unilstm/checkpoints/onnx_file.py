@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
+from ..weights import Weights
 from .contents import AGAIN, Contents, Entry, Place, check_count
 from .formats import library
 from .metadata import KEY
@@ -46,6 +47,13 @@ def read(path: Path) -> Contents:
         entries |= own
         told.append(place)
     return Contents(path, entries, metadata, tuple(told))
+
+
+def export(path: Path, weights: Weights, inputs: tuple[str, ...]) -> None:
+    """Write a model of an LSTM; see onnx_export.py."""
+    from .onnx_export import write
+
+    write(path, weights, inputs)
 
 
 def _initialiser(path: Path, tensor: Any) -> Entry:

@@ -25,6 +25,7 @@ def save(
     layout: str | None = None,
     prefix: str = "",
     allow: str | tuple[str, ...] = (),
+    inputs: str | tuple[str, ...] = (),
 ) -> None:
     """Write an LSTM to a file of the type that the suffix names.
 
@@ -33,6 +34,8 @@ def save(
         plain state_dict, in torch's layout unless `layout` names another, and need torch.
     layout: the names to write under (unilstm.layouts.names()). prefix: what to put before each name.
     allow: the losses to accept, such as "merge-biases"; see Weights.to_layout.
+    inputs: of an .onnx model, beside x: "lengths", "state", or both. Any spec is exported, as ONNX's LSTM operator
+        where that computes it and as a Scan of the equations where it does not.
 
     The file is written under another name beside it, then renamed: a reader sees the old file or the new one, and an
     error leaves nothing behind. Raises CheckpointError for a file that cannot be written; UnsupportedByLayout or
@@ -41,6 +44,13 @@ def save(
     target = Path(path)
     chosen = format_of(target, writing=True)
     weights = weights_of(what)
+    if hasattr(chosen, "export"):
+        _refuse_for_models(target, layout, prefix, allow)
+        with replacing(target) as temporary:
+            chosen.export(temporary, weights, (inputs,) if isinstance(inputs, str) else tuple(inputs))
+        return
+    if inputs:
+        raise CheckpointError(f"{target}: inputs={inputs!r} was given, but only an .onnx model has any. Leave it out.")
     layout = layout or chosen.DEFAULT_LAYOUT
     arrays = arrays_of(weights, layout, prefix, allow)
     with replacing(target) as temporary:
@@ -53,6 +63,14 @@ def arrays_of(weights: Weights, layout: str | None, prefix: str, allow: str | tu
         _refuse_losses(allow)
         return {prefix + name: array for name, array in weights.items()}
     return weights.to_layout(layout, prefix=prefix, allow=allow)
+
+
+def _refuse_for_models(target: Path, layout: str | None, prefix: str, allow: str | tuple[str, ...]) -> None:
+    """A model is a graph: it has no layout to choose, no names to put something before, and loses nothing."""
+    given = {"layout": layout if layout != "onnx" else None, "prefix": prefix, "allow": allow}
+    for name, value in given.items():
+        if value:
+            raise CheckpointError(f"{target}: {name}={value!r} has no meaning for an ONNX model. Leave {name} out.")
 
 
 def _refuse_losses(allow: str | tuple[str, ...]) -> None:
