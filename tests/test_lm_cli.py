@@ -79,13 +79,12 @@ def test_training_says_what_it_did_and_draws_it(trained: Any) -> None:
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize(("start", "go_on"), [("torch", "torch"), ("paddle", "paddle"), ("jax", "jax")])
 def test_a_resumed_run_has_the_losses_of_one_that_did_not_stop(
-    text: Path, tmp_path: Path, start: str, go_on: str, monkeypatch: pytest.MonkeyPatch
+    framework: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit, on the same backend: weights, moments, carried state, dropout and learning rate all go on."""
-    require(start)
-    common = [text, *SMALL, "--n-epoch", 1, "--p-hid", 0.2, "--wd", 0.01, "--backend", start]
+    name = framework.name
+    common = [text, *SMALL, "--n-epoch", 1, "--p-emb", 0.2, "--wd", 0.01, "--backend", name, "--held-out", 0]
     answer("train", *common, "--out", tmp_path / "whole.safetensors")
     whole = losses(tmp_path / "whole.safetensors")
     stop_after(monkeypatch, 13)
@@ -94,7 +93,7 @@ def test_a_resumed_run_has_the_losses_of_one_that_did_not_stop(
     assert "interrupted; go on with --resume" in half.stdout
     assert len(losses(tmp_path / "half.safetensors")) == 13
     monkeypatch.undo()
-    found = answer("train", text, "--resume", "--out", tmp_path / "half.safetensors", "--backend", go_on)
+    found = answer("train", text, "--resume", "--out", tmp_path / "half.safetensors", "--backend", name)
     assert found["finished"]
     assert losses(tmp_path / "half.safetensors").tolist() == whole.tolist()
     assert load(tmp_path / "half.safetensors").weights() == load(tmp_path / "whole.safetensors").weights()
@@ -133,7 +132,7 @@ def test_a_run_stopped_before_its_first_step_goes_on(
 def test_a_run_goes_on_on_another_backend(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("torch")
     require("jax")
-    common = [text, *SMALL, "--n-epoch", 1]
+    common = [text, *SMALL, "--n-epoch", 1, "--held-out", 0]
     answer("train", *common, "--out", tmp_path / "whole.safetensors")
     stop_after(monkeypatch, 13)
     run("train", *common, "--out", tmp_path / "half.safetensors")
