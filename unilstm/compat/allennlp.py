@@ -13,15 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..layouts.allennlp import form
-from ..layouts.tables import Names, Piece
 from ..masks import Masks
 from .allennlp_layer import Augmented
 from .dropin import given_arguments, settled, spec_of
-
-_BOTH = (Piece("forward_"), Piece("backward_"))
-_BI_AUGMENTED = Names("layers.{k}.cell.", always=True, one=_BOTH[0], two=_BOTH)
-_STACKED = Names("layer_{k}.cell.", always=True, one=_BOTH[0], two=_BOTH)
 
 
 class StackedAlternatingLstm(Augmented):
@@ -144,17 +138,8 @@ class BiAugmentedLstm(Augmented):
     ) -> None:
         given = given_arguments(locals())
         super().__init__()
-        config = {name: given[name] for name in ("input_size", "hidden_size", *_COMMON)}
-        direction = "bidirectional" if bidirectional else "forward"
-        spec, _ = spec_of(
-            "allennlp",
-            "StackedAlternatingLstm",
-            config | {"use_input_projection_bias": bias},
-            direction=direction,
-            num_layers=num_layers,
-        )
-        place = "{direction}{layer}"
-        self._build(given, spec, form("BiAugmentedLstm", _BI_AUGMENTED, use_highway, place))
+        names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias", *_COMMON)
+        self._build(given, *spec_of("allennlp", "BiAugmentedLstm", {name: given[name] for name in names}))
 
     input_size, hidden_size, num_layers = settled("input_size"), settled("hidden_size"), settled("num_layers")
     use_bias, bidirectional, padding_value = settled("bias"), settled("bidirectional"), settled("padding_value")
@@ -211,23 +196,18 @@ class StackedBidirectionalLstm(Augmented):
     ) -> None:
         given = given_arguments(locals())
         super().__init__()
-        config = {name: given[name] for name in ("input_size", "hidden_size", *_COMMON)}
-        spec, _ = spec_of(
-            "allennlp",
-            "StackedAlternatingLstm",
-            config | {"use_input_projection_bias": False},
-            direction="bidirectional",
-            num_layers=num_layers,
-        )
+        config = {name: given[name] for name in ("input_size", "hidden_size", "num_layers", *_COMMON)}
+        fields = {"direction": "bidirectional", "bias": "single"}
+        spec, form = spec_of("allennlp", "StackedBidirectionalLstm", config, **fields)
         spec = spec.replace(input_dropout=layer_dropout_probability if num_layers > 1 else 0.0)
-        self._build(given, spec, form("StackedBidirectionalLstm", _STACKED, use_highway, "{direction}{layer}"))
+        self._build(given, spec, form)
 
     input_size, hidden_size, num_layers = settled("input_size"), settled("hidden_size"), settled("num_layers")
     bidirectional = True
 
     @property
     def lstm_layers(self) -> list[list[Any]]:
-        return [[getattr(self, f"{way.text}layer_{k}") for way in _BOTH] for k in range(self.num_layers)]
+        return [[getattr(self, f"{way}_layer_{k}") for way in ("forward", "backward")] for k in range(self.num_layers)]
 
     def forward(
         self, inputs: Any, initial_state: Any = None, *, lengths: Any = None, key: Any = None, masks: Any = None
