@@ -58,6 +58,7 @@ conformance: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python bench/composed.py
+	$(BIN)/python bench/memory.py
 
 parity: .venv/.test
 	$(BIN)/python bench/parity.py

@@ -137,8 +137,8 @@ def test_a_conversion_that_swaps_two_gates_is_noticed(tmp_path: Path, monkeypatc
     path = save_zip(torch_state(), tmp_path / "a.pt")
     real = unilstm.checkpoints.converting.chosen
 
-    def wrong(*args: Any) -> Any:
-        place, weights = real(*args)
+    def wrong(*args: Any, **options: Any) -> Any:
+        place, weights = real(*args, **options)
         order = [4, 5, 6, 7, 0, 1, 2, 3, *range(8, 16)]
         return place, Weights(weights.spec, {name: array[order] for name, array in weights.items()})
 
@@ -171,6 +171,26 @@ def test_verification_can_be_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(verifying, "verify", lambda *args: pytest.fail("it ran"))
     unilstm.save(draw(), tmp_path / "a.pt")
     assert unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors", check=False).check is None
+
+
+def test_a_large_one_is_verified_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unilstm.checkpoints.converting._LARGE", 100)
+    unilstm.save(draw(), tmp_path / "a.pt")
+    done = unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors")
+    assert done.check is None
+    assert "--verify does it" in str(done.unchecked)
+    assert unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors", check=True).check is not None
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_source_that_is_the_target_is_converted_whole(tmp_path: Path, suffix: str) -> None:
+    """Its arrays are mapped into memory while it is replaced."""
+    path = tmp_path / f"a{suffix}"
+    unilstm.save(draw(), path, prefix="old." if suffix == ".safetensors" else "")
+    done = unilstm.convert(path, path, config={"batch_first": True} if suffix == ".pt" else None)
+    assert unilstm.load(path, config={"batch_first": True} if suffix == ".pt" else None) == draw()
+    assert done.check is not None
+    assert done.check.ok
 
 
 # Whole or untouched.

@@ -227,6 +227,7 @@ def test_convert_as_json_is_nothing_but_json(own: Path, tmp_path: Path) -> None:
         "dtype": "float32",
         "carried": 0,
         "left": None,
+        "unchecked": None,
     }
 
 

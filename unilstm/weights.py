@@ -23,7 +23,8 @@ class Weights(Mapping[str, Array]):
     spec: LSTMSpec
     dtype: str
 
-    def __init__(self, spec: LSTMSpec, arrays: Mapping[str, Any]) -> None:
+    def __init__(self, spec: LSTMSpec, arrays: Mapping[str, Any], *, copy: bool = True) -> None:
+        """copy=False takes read-only arrays as they are, such as those of a file mapped into memory."""
         wanted = parameters(spec)
         for name in wanted:
             if name not in arrays:
@@ -32,7 +33,7 @@ class Weights(Mapping[str, Array]):
             if name not in wanted:
                 raise LayoutError(f"{name!r} is not a parameter of {spec!r}. It has: {', '.join(wanted)}.")
         self.spec = spec
-        self._arrays = {name: checked(name, arrays[name], p.shape) for name, p in wanted.items()}
+        self._arrays = {name: checked(name, arrays[name], p.shape, copy) for name, p in wanted.items()}
         dtypes = {name: a.dtype.name for name, a in self._arrays.items()}
         if len(set(dtypes.values())) > 1:
             raise LayoutError(f"the arrays mix dtypes: {dtypes}. Convert them to one.")
@@ -105,11 +106,13 @@ def check_dtype(dtype: Any) -> str:
     return str(dtype)
 
 
-def checked(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    array = np.array(value, order="C")  # a copy: the caller's array stays the caller's
+def checked(name: str, value: Any, shape: tuple[int, ...], copy: bool = True) -> Array:
+    taken = not copy and isinstance(value, np.ndarray) and value.flags.c_contiguous and not value.flags.writeable
+    array = value if taken else np.array(value, order="C")  # a copy: the caller's array stays the caller's
     if array.dtype.name not in DTYPES:
         raise LayoutError(f"{name!r} has dtype {array.dtype}. Convert it to one of: {', '.join(DTYPES)}.")
     if array.shape != shape:
         raise LayoutError(f"{name!r} has shape {list(array.shape)}, but must have {list(shape)}.")
-    array.flags.writeable = False
+    if not taken:
+        array.flags.writeable = False
     return array

@@ -18,12 +18,15 @@ from .metadata import KEY, describe
 from .saving import arrays_of, replacing, save
 from .verifying import Check, verify
 
+_LARGE = 512 << 20
+
 
 @dataclass(frozen=True)
 class Conversion:
     """What convert() did. prefix: before the LSTM's names in the target. carried: how many other arrays came along.
 
-    left: why those that there are did not, or None. check: the measured error, or None where it was not asked for.
+    left: why those that there are did not, or None. check: the measured error; None where it was not asked for, or
+    unchecked says why it was not measured.
     """
 
     written: str
@@ -33,6 +36,7 @@ class Conversion:
     carried: int
     left: str | None
     check: Check | None
+    unchecked: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -44,6 +48,7 @@ class Conversion:
             "dtype": self.weights.dtype,
             "carried": self.carried,
             "left": self.left,
+            "unchecked": self.unchecked,
             "check": None if self.check is None else self.check.to_dict(),
         }
 
@@ -59,7 +64,7 @@ def convert(
     dtype: str | None = None,
     allow: str | tuple[str, ...] = (),
     only_lstm: bool = False,
-    check: bool = True,
+    check: bool | None = None,
     template: Any = None,
 ) -> Conversion:
     """Take one LSTM out of a checkpoint and write it to another, of any file type and layout.
@@ -68,7 +73,8 @@ def convert(
     to: the layout to write; the target's own unless given. allow: losses to accept; see save().
     only_lstm: leave the rest of the file behind. Else the arrays that lie beside the LSTM come along under their
         names, where the target holds any arrays (.safetensors, .pt, .pdparams, .npz).
-    check: run source and target on the same random input afterwards, each in its own framework where that is here.
+    check: run source and target on the same random input afterwards, each in its own framework where that is here;
+        None does so up to 512 MB. A file under torch's or canonical names is mapped into memory, not copied.
 
     The target is written whole or not at all. Raises what load() and save() raise.
     """
@@ -80,21 +86,26 @@ def convert(
             layouts.get(name)
     writer = format_of(goal, writing=True)
     contents = open_checkpoint(path, template)
-    place, weights = chosen(contents, layout, lstm, config, dtype)
+    place, weights = chosen(contents, layout, lstm, config, dtype, mapped=True)
     model = hasattr(writer, "export")
     to = to or writer.DEFAULT_LAYOUT
     rest = {} if only_lstm else _beside(contents, place)
     carried = rest if getattr(writer, "CARRIES", False) else {}
     prefix = _prefix(contents, place, to) if carried else ""
+    unchecked = _unchecked(weights) if check is None else None
+    before = None  # the source's arrays as they are in its file, which may be the one that is about to be replaced
+    if check or (check is None and unchecked is None):
+        before = dict(Arrays(contents, place.names, weights.dtype))
     if model:
         save(weights, goal, layout=to, allow=allow)
     else:
         _write(contents, writer, goal, weights, (to, prefix, allow), carried)
-    checked = _verify(contents, place, goal, to, prefix, config, weights) if check else None
+    said = {**place.config, **(config or {})}
+    checked = None if before is None else _verify(place, before, said, goal, (to, prefix), weights)
     left = None
     if rest and not carried:
         left = f"{len(rest)} other arrays stay behind: a {goal.suffix} file holds an LSTM and nothing else"
-    return Conversion(str(goal), to, prefix, weights, len(carried), left, checked)
+    return Conversion(str(goal), to, prefix, weights, len(carried), left, checked, unchecked)
 
 
 def _write(
@@ -107,11 +118,23 @@ def _write(
 ) -> None:
     """The LSTM's arrays (how: layout, prefix, losses to accept), and those that come along, one after the other."""
     to, prefix, allow = how
-    arrays = arrays_of(weights, to, prefix, allow)
+    arrays = arrays_of(weights, None if _same(weights, to) else to, prefix, () if _same(weights, to) else allow)
     _refuse_collisions(contents, arrays, carried)
     about = describe(weights, to, prefix, arrays if carried else None)
     with replacing(goal) as temporary:
         writer.write(temporary, {**arrays, **{new: contents.entries[old] for new, old in carried.items()}}, about)
+
+
+def _same(weights: Weights, to: str | None) -> bool:
+    """Are the canonical arrays those of the target's layout, as they are with torch for what torch has?"""
+    return to == "torch" and weights.spec.bias != "single" and not weights.spec.beyond_standard and _held(weights)
+
+
+def _held(weights: Weights) -> bool:
+    spec = weights.spec
+    dropouts = spec.input_dropout or spec.recurrent_dropout or spec.weight_dropout
+    plain = spec.direction in ("forward", "bidirectional") and spec.merge == "concat" and not spec.residual
+    return plain and not (dropouts or spec.learned_state or spec.zoneout_hidden or spec.zoneout_cell)
 
 
 def _beside(contents: Contents, place: Place) -> dict[str, str]:
@@ -141,18 +164,26 @@ def _refuse_collisions(contents: Contents, arrays: Mapping[str, Any], carried: M
             )
 
 
+def _unchecked(weights: Weights) -> str | None:
+    """Why a conversion is not verified unless that is asked for."""
+    size = sum(array.nbytes for array in weights.values())
+    if size <= _LARGE:
+        return None
+    return f"not verified, because it has {size >> 20} MB, which running takes several times: --verify does it"
+
+
 def _verify(
-    contents: Contents,
     place: Place,
+    before: Mapping[str, Any],
+    said: Mapping[str, Any],
     goal: Path,
-    to: str | None,
-    prefix: str,
-    config: Mapping[str, Any] | None,
+    target: tuple[str | None, str],
     weights: Weights,
 ) -> Check:
-    """The source's arrays as they are in the file, and what the target's file says."""
+    """Run the source's arrays and what the target's file says."""
+    to, prefix = target
     written: dict[str, Any] = {"layout": None, "prefix": prefix or None, "config": None}
     if KEY not in open_checkpoint(goal).metadata:  # a plain state_dict, which does not say what it is
         written |= {"layout": to, "config": weights.layout_config(to) if to else None}
-    read = {name[len(place.prefix) :]: array for name, array in Arrays(contents, place.names, weights.dtype).items()}
-    return verify(place.layout, read, {**place.config, **(config or {})}, weights, goal, written)
+    read = {name[len(place.prefix) :]: array for name, array in before.items()}
+    return verify(place.layout, read, said, weights, goal, written)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import layouts
 from ..errors import CheckpointError, LayoutError, SpecError
-from ..parameters import parameter_count
+from ..parameters import parameter_count, parameters
 from ..spec import LSTMSpec
 from ..weights import Weights, check_dtype
 from .contents import Arrays, Contents, Place
@@ -75,14 +75,45 @@ def load(
 
 
 def chosen(
-    contents: Contents, layout: str | None, prefix: str | None, config: Mapping[str, Any] | None, dtype: str | None
+    contents: Contents,
+    layout: str | None,
+    prefix: str | None,
+    config: Mapping[str, Any] | None,
+    dtype: str | None,
+    *,
+    mapped: bool = False,
 ) -> tuple[Place, Weights]:
-    """Where the one LSTM is that is meant, and its weights; see load()."""
+    """Where the one LSTM is that is meant, and its weights; see load().
+
+    mapped: arrays that can be taken as they lie in the file are, and are gone when it is.
+    """
     about = read_about(contents) if layout is None and config is None else None
     if about is not None and (about.names is None or prefix in (None, about.prefix)):
-        return own_place(contents, about), _load_own(contents, about, prefix, dtype)
+        place = own_place(contents, about)
+        weights = _mapped(contents, place, {}, dtype, about.spec) if mapped and about.layout is None else None
+        return place, weights or _load_own(contents, about, prefix, dtype)
     place = choose(contents, layout, prefix)
-    return place, read_place(contents, place, config or {}, dtype)
+    weights = _mapped(contents, place, config or {}, dtype, None) if mapped and place.layout == "torch" else None
+    return place, weights or read_place(contents, place, config or {}, dtype)
+
+
+def _mapped(
+    contents: Contents, place: Place, config: Mapping[str, Any], dtype: str | None, spec: LSTMSpec | None
+) -> Weights | None:
+    """The weights as they lie in the file, where their names are canonical, which torch's are; None where not."""
+    names = {name[len(place.prefix) :]: name for name in place.names}
+    shapes = {short: contents.entries[name].shape for short, name in names.items()}
+    dtypes = {contents.entries[name].dtype for name in place.names}
+    if dtypes not in ({"float16"}, {"float32"}, {"float64"}) or dtype not in (None, *dtypes):
+        return None
+    try:
+        spec = spec or layouts.get(place.layout).spec({**place.config, **config}, shapes)
+        if names.keys() != parameters(spec).keys():
+            return None
+        arrays = Arrays(contents, place.names, None)
+        return Weights(spec, {short: arrays[name] for short, name in names.items()}, copy=False)
+    except (LayoutError, SpecError) as problem:
+        raise _does_not_fit(contents, problem) from problem
 
 
 def own_place(contents: Contents, about: About) -> Place:

@@ -13,11 +13,12 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import AGAIN, Contents, Entry, values
+from .contents import AGAIN, Contents, Entry, check_count, values
 from .formats import library
 
 DEFAULT_LAYOUT = None
 CARRIES = True  # arrays of anything beside an LSTM
+_CHUNK = 1 << 20
 _NAMES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
@@ -32,14 +33,34 @@ _CODES = {name: code for code, name in _NAMES.items() if code != "BF16"}
 def read(path: Path) -> Contents:
     """Open a file: its header is read and checked, its arrays are not read yet."""
     safetensors = _library()
+    _check_header(path)
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            names = list(file.keys())  # in a list, because the file itself is not iterable
-            slices = {name: file.get_slice(name) for name in names}
-            entries = {name: _entry(path, name, s.get_shape(), s.get_dtype()) for name, s in slices.items()}
-            return Contents(path, entries, file.metadata() or {})
+            metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as problem:
         raise _unreadable(path, problem) from problem
+    with path.open("rb") as opened:  # the library has checked all that is in it: types, shapes, offsets, gaps
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+    header.pop("__metadata__", None)
+    ordered = sorted(header, key=lambda name: header[name]["data_offsets"])
+    return Contents(path, {name: _entry(path, name, 8 + size, header[name]) for name in ordered}, metadata)
+
+
+def _check_header(path: Path) -> None:
+    """Count the arrays before anything is made of them: a million take the library a gigabyte."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size <= path.stat().st_size:  # else the library says what is wrong
+            left = size
+            count = 0
+            while left > 0:
+                data = file.read(min(left, _CHUNK))
+                if not data:
+                    break
+                count += data.count(b'"data_offsets"')
+                left -= len(data)
+            check_count(path, count)
 
 
 def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
@@ -73,34 +94,27 @@ def _stored_dtype(name: str, array: Array | Entry) -> str:
     return dtype
 
 
-def _entry(path: Path, name: str, shape: list[int], dtype: str) -> Entry:
-    return Entry(tuple(shape), _NAMES.get(dtype, dtype), partial(_array, path, name, dtype))
+def _entry(path: Path, name: str, start: int, said: dict[str, Any]) -> Entry:
+    shape, dtype, (begin, end) = tuple(said["shape"]), said["dtype"], said["data_offsets"]
+    return Entry(shape, _NAMES.get(dtype, dtype), partial(_array, path, name, dtype, shape, start + begin, end - begin))
 
 
-def _array(path: Path, name: str, dtype: str) -> Array:
-    safetensors = _library()
+def _array(path: Path, name: str, dtype: str, shape: tuple[int, ...], offset: int, size: int) -> Array:
+    """The array, mapped into memory."""
     if dtype not in _NAMES:
         raise CheckpointError(
             f"{path}: {name!r} is {dtype}, which no backend computes in. Save it as float32 with the library it is of."
         )
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            if dtype != "BF16":
-                return np.asarray(file.get_tensor(name))
-        return _bfloat16(path, name)  # safe_open has checked the offsets that this relies on
-    except (safetensors.SafetensorError, OSError, ValueError) as problem:
-        raise _unreadable(path, problem) from problem
-
-
-def _bfloat16(path: Path, name: str) -> Array:
-    """A bfloat16 array as float32, exactly: a bfloat16 is the upper half of a float32. NumPy's reader has none."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(size))[name]
-        start, end = entry["data_offsets"]
-        file.seek(8 + size + start)
-        halves = np.frombuffer(file.read(end - start), "<u2")
-    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+    kind = np.dtype("<u2") if dtype == "BF16" else np.dtype(_NAMES[dtype]).newbyteorder("<")
+    if not size:
+        return np.zeros(shape, "f4" if dtype == "BF16" else kind.newbyteorder("="))
+    if offset + size > path.stat().st_size:
+        raise CheckpointError(f"{path}: has become shorter since it was opened. {AGAIN}")
+    flat = np.memmap(path, kind, "r", offset, (size // kind.itemsize,))
+    array = np.ndarray(shape, kind, flat)
+    if dtype == "BF16":  # a bfloat16 is the upper half of a float32
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(array, kind.newbyteorder("="))
 
 
 def _library() -> Any:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from .. import plugins
 from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
@@ -79,7 +81,9 @@ def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str
     """A plain state_dict. The format has no room for metadata: a state_dict with one would fail to load elsewhere."""
     torch = _torch()
     try:
-        torch.save({name: torch.tensor(values(array)) for name, array in arrays.items()}, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch: an array may be read-only, which saving does not mind
+            torch.save({name: torch.from_numpy(np.ascontiguousarray(values(a))) for name, a in arrays.items()}, path)
     except RuntimeError as problem:  # what torch's zip writer raises when a disk is full
         raise OSError(str(problem)) from problem
 

@@ -35,7 +35,11 @@ Allow = Annotated[
 
 OnlyLstm = Annotated[bool, typer.Option("--only-lstm", help="Leave what else SRC holds behind.")]
 Verify = Annotated[
-    bool, typer.Option("--verify/--no-verify", help="Run SRC's LSTM and DST's on one random input and compare.")
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Run SRC's LSTM and DST's on one random input and compare; by default up to 512 MB.",
+    ),
 ]
 
 
@@ -49,7 +53,7 @@ def convert(
     dtype: Dtype = None,
     allow: Allow = None,
     only_lstm: OnlyLstm = False,
-    verify: Verify = True,
+    verify: Verify = None,
     as_json: AsJson = False,
 ) -> None:
     """Take an LSTM out of one checkpoint and write it to another, under any layout's names.
@@ -85,6 +89,8 @@ def _say(done: Conversion) -> None:
         line(f"{done.carried} other arrays came along; the LSTM is under {done.prefix!r}.")
     if done.left:
         line(f"{done.left}.")
+    if done.unchecked is not None:
+        line(f"{done.unchecked}.")
     if done.check is not None:
         line(f"{done.check}.")
         for note in done.check.notes:
