@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unilstm_conformance.tape import Var, gradients
+from unilstm_conformance.tape import Var, gradients, noise
 from unilstm_conformance.tape_functions import (
     activated,
     block_sums,
@@ -19,6 +19,7 @@ from unilstm_conformance.tape_functions import (
     joined,
     larger,
     log_sigmoid,
+    mean,
     normalised,
     repeated,
     softmax,
@@ -108,6 +109,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Var, Var], Var], Any]] = {
     "1 -": (lambda a, b: 1.0 - a, 1 - A),
     "exp": (lambda a, b: exp(a), np.exp(A)),
     "log_sigmoid": (lambda a, b: log_sigmoid(a), np.log(1 / (1 + np.exp(-A)))),
+    "mean": (lambda a, b: mean(a), [0.6] * 4),
     "normalised": (lambda a, b: normalised(a, 0.1), (A - 0.6) / np.sqrt(np.mean((A - 0.6) ** 2) + 0.1)),
     "joined": (lambda a, b: joined(a, b, a), np.concatenate([A, B, A])),
     "repeated": (lambda a, b: repeated(a, 3), A[[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]]),
@@ -179,3 +181,25 @@ def test_a_value_used_twice_gathers_both_gradients_and_no_input_is_written_to() 
     a, weight = Var([1.0, 2.0]), np.array([3.0, 5.0])
     assert gradients([(a * a + a, weight), (a, weight)], [a])[0].tolist() == [12.0, 30.0]
     assert weight.tolist() == [3.0, 5.0]
+
+
+def test_noise_moves_what_is_computed_by_its_size_and_leaves_and_zeros_not_at_all() -> None:
+    a = Var([1.0, -2.0, 0.0])
+    exact = (a + a).value
+    with noise(1e-3, seed=1):
+        leaf, moved = Var([1.0, -2.0, 0.0]), a + a
+        (gradient,) = gradients([(moved, np.ones(3))], [a])
+    assert leaf.value.tolist() == [1.0, -2.0, 0.0]
+    relative = np.abs(moved.value[:2] / exact[:2] - 1)
+    assert ((relative > 0) & (relative <= 1e-3)).all()
+    assert moved.value[2] == 0.0
+    assert (np.abs(gradient / 2 - 1) <= 1e-3).all()
+    assert (gradient != 2).all()
+    assert (a + a).value.tolist() == exact.tolist()
+
+
+def test_noise_grows_where_numbers_cancel() -> None:
+    a, b = Var([1.0]), Var([1.0 - 1e-6])
+    with noise(1e-9, seed=2):
+        difference = (a.scaled(1.0) - b.scaled(1.0)).value.item()
+    assert 1e-5 < abs(difference / 1e-6 - 1) < 3e-3

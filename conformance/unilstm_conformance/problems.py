@@ -17,6 +17,7 @@ from unilstm.weights import Weights
 from . import oracle
 from .cases import Case
 from .oracle_shapes import Sizes
+from .tape import noise
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OUTPUTS = ("y", "h_n", "c_n")
@@ -112,6 +113,31 @@ def reference(case: Case, training: bool = False) -> oracle.Result:
     p = problem(case)
     call = case.spec, p.weights, p.x, p.h_0, p.c_0, p.lengths
     return oracle.run(*call, masks=drawn_masks(case) if training else None, probes=p.probes)
+
+
+NOISE = 2.0**-26
+_SAMPLES = 3
+
+
+@lru_cache(_KEPT)
+def growth(case: Case, training: bool = False) -> dict[str, float]:
+    """How errors grow in this case: by how much the oracle's numbers move where each of its operations errs at random.
+
+    The largest move of each output, and of each gradient by its name, in units of an operation's largest error.
+    """
+    moves: dict[str, float] = {}
+    want = _named(reference(case, training))
+    for sample in range(_SAMPLES):
+        with noise(NOISE, case.seed + sample):
+            moved = _named(reference.__wrapped__(case, training))
+        for name, value in moved.items():
+            move = float(np.abs(value - want[name]).max(initial=0.0)) / NOISE
+            moves[name] = max(move, moves.get(name, 0.0))
+    return moves
+
+
+def _named(result: oracle.Result) -> dict[str, Array]:
+    return {name: getattr(result, name) for name in OUTPUTS} | result.gradients
 
 
 def amplification(case: Case, training: bool = False) -> float:

@@ -7,7 +7,9 @@ Vars: an oracle must not guess what was meant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ class Var:
     __slots__ = ("depth", "inputs", "value")
 
     def __init__(self, value: ArrayLike, inputs: Sequence[tuple[Var, PullBack]] = ()) -> None:
-        self.value: Array = np.array(value, dtype=np.float64) if not inputs else np.asarray(value, dtype=np.float64)
+        # Leaves are copied: their arrays are somebody's. What is computed may be perturbed.
+        self.value: Array = np.array(value, dtype=np.float64) if not inputs else _perturbed(np.asarray(value))
         self.inputs = inputs
         self.depth: int = 1 + max((v.depth for v, _ in inputs), default=0)
 
@@ -108,7 +111,7 @@ def gradients(terms: Iterable[tuple[Var, Array]], leaves: Iterable[Var]) -> list
         add(v, weight)
     for v in _deepest_first(cotangents):
         for source, pull_back in v.inputs:
-            add(source, pull_back(cotangents[v]))
+            add(source, _perturbed(pull_back(cotangents[v])))
     return [cotangents.get(leaf, np.zeros(leaf.value.shape)) for leaf in leaves]
 
 
@@ -125,6 +128,30 @@ def _deepest_first(ends: Iterable[Var]) -> list[Var]:
                 found.add(source)
                 waiting.append(source)
     return sorted(found, key=lambda v: -v.depth)
+
+
+_NOISE: ContextVar[tuple[np.random.Generator, float] | None] = ContextVar("noise", default=None)
+
+
+@contextmanager
+def noise(size: float, seed: int) -> Iterator[None]:
+    """Within it every result of an operation, forward and back, is multiplied by 1 ± up to size, at random.
+
+    How far the end results move tells how rounding errors grow on their way (Parker 1997, Monte Carlo Arithmetic).
+    """
+    token = _NOISE.set((np.random.default_rng(seed), size))
+    try:
+        yield
+    finally:
+        _NOISE.reset(token)
+
+
+def _perturbed(values: Array) -> Array:
+    now = _NOISE.get()
+    if now is None:
+        return values
+    generator, size = now
+    return values * (1.0 + size * generator.uniform(-1.0, 1.0, np.shape(values)))
 
 
 def _same_shape(a: Var, b: Var, sign: str) -> None:

@@ -76,12 +76,16 @@ def log_sigmoid(a: Var) -> Var:
     return a.apply(lambda v: -_softplus(-v), lambda v: _sigmoid(-v))
 
 
+def mean(v: Var) -> Var:
+    """The mean of a vector, in the place of each of its numbers."""
+    return Var(np.full(v.value.shape, v.value.mean()), [(v, lambda ȳ: np.full(ȳ.shape, ȳ.mean()))])
+
+
 def normalised(v: Var, eps: float) -> Var:
     """(v - mean v) / sqrt(var v + eps), var the mean of the squared deviations (Ba, Kiros & Hinton 2016, eq. 3)."""
-    deviation = v.value - v.value.mean()
-    scale = np.sqrt(np.mean(deviation**2) + eps)
-    n = deviation / scale
-    return Var(n, [(v, lambda ȳ: (ȳ - ȳ.mean() - n * np.mean(ȳ * n)) / scale)])
+    deviation = v - mean(v)
+    variance = mean(deviation * deviation)
+    return deviation / variance.apply(lambda a: np.sqrt(a + eps), lambda a: 0.5 / np.sqrt(a + eps))
 
 
 # Nonlinearities: each a function and its slope, φ and φ'. They are written so that no exponential overflows and no
