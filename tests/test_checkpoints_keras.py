@@ -302,6 +302,15 @@ def test_a_text_that_claims_four_gigabytes_is_refused(tmp_path: Path) -> None:
         unilstm.load(tmp_path / "m.h5")
 
 
+def test_texts_that_lie_out_of_step_are_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: one byte put into the heap of texts, and the library walks it for ever."""
+    data = (GOLDEN / "keras/model_legacy.h5").read_bytes()
+    at = data.index(b"GCOL") + 800
+    (tmp_path / "m.h5").write_bytes(data[:at] + b"x" + data[at:])
+    with pytest.raises(CheckpointError, match=r"its texts at 2048 are damaged"):
+        unilstm.load(tmp_path / "m.h5")
+
+
 def test_an_object_reference_is_not_followed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["rnn/kernel"] = KERNELS["kernel"]

@@ -19,6 +19,7 @@ from .formats import library
 
 Open = Callable[[], contextlib.AbstractContextManager[Any]]  # an open h5py.File
 _DEPTH = 64
+_HEAP = b"GCOL\x01\0\0\0"  # how a global heap starts
 _RATIO = 4  # times that chunked data may grow when it is unpacked; trained weights hardly shrink
 _LONGEST_TEXT = 64 << 20  # bytes; the configuration of a model with a thousand layers has one MB
 
@@ -67,9 +68,14 @@ def check_texts(path: Path, names: tuple[str, ...]) -> None:
 
     The library makes room for as many bytes as the attribute says it has, four billion perhaps, before it looks for
     them; and it cannot be asked for the number. So the attributes are looked for in the bytes of the file: a header of
-    eight or nine bytes, the name, a type (class 9: of variable length), a shape, and then the length.
+    eight or nine bytes, the name, a type (class 9: of variable length), a shape, and then the length. The heaps where
+    such texts lie are walked, too, because the library can walk a damaged one for ever.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(_HEAP)
+        while at >= 0:
+            _check_heap(path, data, at)
+            at = data.find(_HEAP, at + 1)
         for name in names:
             needle = name.encode() + b"\0"
             at = data.find(needle)
@@ -79,6 +85,20 @@ def check_texts(path: Path, names: tuple[str, ...]) -> None:
                     if length > len(data):
                         raise CheckpointError(f"{path}: its attribute {name!r} claims {length:,} bytes. {AGAIN}")
                 at = data.find(needle, at + 1)
+
+
+def _check_heap(path: Path, data: Any, at: int) -> None:
+    """A global heap: its size, and objects one after the other, the last of which is what is left free."""
+    (size,) = struct.unpack("<Q", data[at + 8 : at + 16])
+    place = 16
+    while place + 16 <= size and at + size <= len(data):
+        index, length = struct.unpack("<H6xQ", data[at + place : at + place + 16])
+        step = length if index == 0 else 16 + -(-length // 8) * 8
+        if step < 16 or place + step > size:
+            raise CheckpointError(f"{path}: its texts at {at} are damaged. {AGAIN}")
+        place += step
+    if at + size > len(data):
+        raise CheckpointError(f"{path}: its texts at {at} go on past the end of the file. {AGAIN}")
 
 
 def _claimed(data: Any, header: int, at: int, name_size: int) -> int:
