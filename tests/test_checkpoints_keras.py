@@ -292,6 +292,25 @@ def test_data_that_grows_when_it_is_unpacked_is_refused(tmp_path: Path) -> None:
         unilstm.load(tmp_path / "m.h5")
 
 
+def test_a_text_that_claims_four_gigabytes_is_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: the library takes the memory, and half a minute, before it notices."""
+    data = (GOLDEN / "keras/model_legacy.h5").read_bytes()
+    text = data.replace(b"\x06\0\0\0\0\x08", b"\x06\0\0\xe9\0\x08", 1)  # that of keras_version, "3.15.1"
+    assert text != data
+    (tmp_path / "m.h5").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"'keras_version' claims 3,909,091,334 bytes"):
+        unilstm.load(tmp_path / "m.h5")
+
+
+def test_texts_that_lie_out_of_step_are_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: one byte put into the heap of texts, and the library walks it for ever."""
+    data = (GOLDEN / "keras/model_legacy.h5").read_bytes()
+    at = data.index(b"GCOL") + 800
+    (tmp_path / "m.h5").write_bytes(data[:at] + b"x" + data[at:])
+    with pytest.raises(CheckpointError, match=r"its texts at 2048 are damaged"):
+        unilstm.load(tmp_path / "m.h5")
+
+
 def test_an_object_reference_is_not_followed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["rnn/kernel"] = KERNELS["kernel"]

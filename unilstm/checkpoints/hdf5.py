@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from .formats import library
 
 Open = Callable[[], contextlib.AbstractContextManager[Any]]  # an open h5py.File
 _DEPTH = 64
+_HEAP = b"GCOL\x01\0\0\0"  # how a global heap starts
 _RATIO = 4  # times that chunked data may grow when it is unpacked; trained weights hardly shrink
 _LONGEST_TEXT = 64 << 20  # bytes; the configuration of a model with a thousand layers has one MB
 
@@ -58,6 +61,57 @@ def datasets(path: Path, file: Any) -> dict[str, Any]:
 
     walk(file, "", 0)
     return found
+
+
+def check_texts(path: Path, names: tuple[str, ...]) -> None:
+    """Refuse a file that has a text attribute longer than itself.
+
+    The library makes room for as many bytes as the attribute says it has, four billion perhaps, before it looks for
+    them; and it cannot be asked for the number. So the attributes are looked for in the bytes of the file: a header of
+    eight or nine bytes, the name, a type (class 9: of variable length), a shape, and then the length. The heaps where
+    such texts lie are walked, too, because the library can walk a damaged one for ever.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(_HEAP)
+        while at >= 0:
+            _check_heap(path, data, at)
+            at = data.find(_HEAP, at + 1)
+        for name in names:
+            needle = name.encode() + b"\0"
+            at = data.find(needle)
+            while at >= 0:
+                for header in (at - 8, at - 9):
+                    length = _claimed(data, header, at, len(needle))
+                    if length > len(data):
+                        raise CheckpointError(f"{path}: its attribute {name!r} claims {length:,} bytes. {AGAIN}")
+                at = data.find(needle, at + 1)
+
+
+def _check_heap(path: Path, data: Any, at: int) -> None:
+    """A global heap: its size, and objects one after the other, the last of which is what is left free."""
+    (size,) = struct.unpack("<Q", data[at + 8 : at + 16])
+    place = 16
+    while place + 16 <= size and at + size <= len(data):
+        index, length = struct.unpack("<H6xQ", data[at + place : at + place + 16])
+        step = length if index == 0 else 16 + -(-length // 8) * 8
+        if step < 16 or place + step > size:
+            raise CheckpointError(f"{path}: its texts at {at} are damaged. {AGAIN}")
+        place += step
+    if at + size > len(data):
+        raise CheckpointError(f"{path}: its texts at {at} go on past the end of the file. {AGAIN}")
+
+
+def _claimed(data: Any, header: int, at: int, name_size: int) -> int:
+    """The length that an attribute of variable length claims; 0 where there is none here."""
+    if header < 0 or data[header] not in (1, 2, 3):
+        return 0
+    sizes = struct.unpack("<HHH", data[header + 2 : header + 8])
+    pad = 8 if data[header] == 1 else 1
+    name, type_, shape = (-(-size // pad) * pad for size in sizes)
+    where = at + name + type_ + shape
+    if sizes[0] != name_size or where + 4 > len(data) or data[at + name] & 0x0F != 9:
+        return 0
+    return int(struct.unpack("<I", data[where : where + 4])[0])
 
 
 def entry(path: Path, open_: Open, place: str, dataset: Any) -> Entry:

@@ -38,6 +38,7 @@ _ASSUMED = (
 def read(path: Path) -> Contents:
     """Open a file; arrays are named as Keras names its variables, such as "rnn_1/lstm_cell/kernel"."""
     zipped = zipfile.is_zipfile(path)
+    hdf5.check_texts(path, ("keras_version", "model_config", "name"))
     open_ = _zipped(path) if zipped else hdf5.opener(path)
     with open_() as file:
         version = hdf5.text(path, file.attrs, "keras_version")

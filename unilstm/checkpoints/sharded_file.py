@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import CheckpointError
 from .contents import AGAIN, Contents, Entry, check_count
 
-_LARGEST = 64 << 20
+_LARGEST = 16 << 20  # a hundred thousand names
 
 
 def read(path: Path) -> Contents:
