@@ -41,7 +41,7 @@ help:
 demo: .venv/.all .venv/.resemblyzer
 	$(BIN)/unilstm demo --out demo-output
 
-test: .venv/.test
+test: .venv/.test .venv/.resemblyzer
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 fuzz: .venv/.test

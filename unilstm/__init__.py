@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from . import compat as compat
     from . import layouts as layouts
     from . import models as models
-    from .checkpoints import convert, inspect, load, save
+    from .checkpoints import convert, from_pretrained, inspect, load, save, save_pretrained
     from .factory import LSTM, port
     from .plugins import backends
 
@@ -53,16 +53,19 @@ __all__ = [
     "Weights",
     "backends",
     "convert",
+    "from_pretrained",
     "inspect",
     "load",
     "port",
     "preset",
     "save",
+    "save_pretrained",
 ]
 
 # Plugins (pluggy and importlib.metadata), files and layouts are most of the import's time: each waits for its use.
 _LATER = {"checkpoints": "", "layouts": "", "inspect": "checkpoints", "load": "checkpoints", "save": "checkpoints"}
-_LATER |= {"convert": "checkpoints", "compat": "", "models": ""}
+_LATER |= {"compat": "", "models": ""}
+_LATER |= dict.fromkeys(("convert", "from_pretrained", "save_pretrained"), "checkpoints")
 _LATER |= {"LSTM": "factory", "port": "factory", "plugins": "", "backends": "plugins"}
 
 

@@ -7,7 +7,18 @@ safetensors nor a framework.
 
 from .converting import Conversion, convert
 from .loading import FoundLSTM, inspect, load
+from .pretrained import from_pretrained, save_pretrained
 from .saving import save
 from .verifying import Check
 
-__all__ = ["Check", "Conversion", "FoundLSTM", "convert", "inspect", "load", "save"]
+__all__ = [
+    "Check",
+    "Conversion",
+    "FoundLSTM",
+    "convert",
+    "from_pretrained",
+    "inspect",
+    "load",
+    "save",
+    "save_pretrained",
+]
