@@ -65,7 +65,7 @@ def masks(target: Target, case: Case) -> Measured:
         other = forward(target, replace(case, key=case.key ^ 1), training=True)
         measured.append(same_bits("y with the same key", again.y, run.y))
         measured.append(holds("y with another key", bool((other.y != run.y).any()), "is the same: the key is ignored"))
-    if target.backend.vjp() is not None:
+    if target.vjp(case.spec) is not None:
         measured += _gradients(target, case, training=True)
     return measured
 
