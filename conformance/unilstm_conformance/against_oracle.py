@@ -78,7 +78,7 @@ def at_once(target: Target, case: Case) -> Measured:
     training = case.key is not None
     want, grown = reference(case, training), growth(case, training)
     grads: dict[str, Array] = {}
-    if target.backend.vjp() is None or has_ties(case.spec):
+    if target.vjp(case.spec) is None or has_ties(case.spec):
         run = forward(target, case, training=training)
     else:
         run, grads = gradients(target, case, training=training)
