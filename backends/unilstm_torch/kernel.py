@@ -16,6 +16,7 @@ from .scan import serves
 Tensor = torch.Tensor
 Given = dict[str, Tensor | None]  # by the names of job.GIVEN, all of them
 library.missing()  # looked for here, because torch.compile cannot follow the look
+OPENMP = True
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -160,7 +161,9 @@ def _dense(given: Given) -> Given:
 
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = x.dtype == torch.float64
-    job.run(equations, x.shape, x.stride(), reverse, double, arrays, Tensor.data_ptr, backward=backward)
+    threads = torch.get_num_threads()
+    strides, pointer = x.stride(), Tensor.data_ptr
+    job.run(equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=OPENMP)
 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python.

@@ -96,15 +96,6 @@ template <class T> static void product(int64_t K, int64_t rows, const T* const* 
     }
 }
 
-// A panel [K, kWide] of the columns of b^T: panel[k][n] = b[n][k], n < rows, 0 beyond.
-template <class T> static void pack_turned(const T* b, int64_t K, int64_t rows, T* panel) {
-  constexpr int W = kWide<T>;
-  if (rows < W) memset(panel, 0, K * W * sizeof(T));
-  for (int64_t start = 0; start < K; start += 16)
-    for (int64_t n = 0; n < at_most(rows, W); n++)
-      for (int64_t k = start; k < at_most(K, start + 16); k++) panel[k * W + n] = b[n * K + k];
-}
-
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.
 template <class T> INLINE void pack_row(const T* b, const T* mask, int64_t columns, T* to) {
   for (int v = 0; v < kWide<T>; v += kLanes<T>) {
