@@ -40,7 +40,8 @@ template <class T> static void one(unsigned seed) {
   bool projected = h > 1 && a.below(2);
   int64_t s = n[kState] = projected ? 1 + a.below(h - 1) : h, has = n[kHas] = a.below(64) | (projected ? kProjected : 0);
   n[kGateKind] = a.below(11), n[kCellKind] = a.below(11), n[kOutputKind] = a.below(11);
-  n[kReverse] = a.below(2), n[kStrideT] = b * i, n[kStrideB] = i, n[kDouble] = sizeof(T) == 8, n[kThreads] = threaded ? 2 + a.below(3) : 1;
+  n[kReverse] = a.below(2), n[kStrideT] = b * i, n[kStrideB] = i, n[kDouble] = sizeof(T) == 8, n[kThreads] = 2 + a.below(3);
+  if (!threaded) n[kThreads] = 1;
   for (int k = 0; k < 6; k++) a.job.real[k] = 0.3;
   for (int k = 6; k < kReals; k++) a.job.real[k] = a.below(2) ? 0.4 : 0.0;
   bool coupled = has & kCoupled, highway = has & kHighway;
