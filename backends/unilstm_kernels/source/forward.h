@@ -104,15 +104,11 @@ template <class T> struct Forward {
   }
 
   void project_packed(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
-    int64_t blocks = row_blocks(count), together = count <= 2 ? s.all_groups : 1;
-    for (int64_t p = u * s.all_groups; p < (u + 1) * s.all_groups; p += together)
-      for (int64_t block = 0; block < blocks; block++) {
-        int64_t from = row_block(count, block), some = row_block(count, block + 1) - from;
-        for (int64_t i = 0; i < some; i++) memcpy(scratch + i * together * W, bias + p * W, together * W * sizeof(T));
-        small_product<T>(s.inputs, (int)some, rows + from, of_x + p * W * s.inputs, together, scratch, together * W);
-        for (int64_t i = 0; i < some; i++)
-          for (int64_t q = 0; q < together; q++) put(scratch + (i * together + q) * W, to[from + i], p + q);
-      }
+    int64_t width = s.all_groups * W, first = u * s.all_groups;
+    for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + first * W, width * sizeof(T));
+    product<T>(s.inputs, count, rows, of_x + first * W * s.inputs, s.all_groups, scratch, width);
+    for (int64_t i = 0; i < count; i++)
+      for (int64_t g = 0; g < s.all_groups; g++) put(scratch + i * width + g * W, to[i], first + g);
   }
 
   void project_turned(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
