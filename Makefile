@@ -14,6 +14,7 @@ help:
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
 	@echo "make parity       the figures and the plot of docs/training.md"
+	@echo "make sanitize     the kernel's own driver under the address, undefined and thread sanitizers"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make pages        the cells' pictures in docs/variants/, which layouts hold them, docs/layouts.md: after either changes"
 
@@ -21,7 +22,7 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unilstm needs Python 3.11 or later: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
 
-.venv/.all: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.all: pyproject.toml constraints.txt hatch_build.py $(wildcard backends/unilstm_kernels/source/*) | .venv/bin/python
 	$(PIP) -e ".[all]"
 	@touch $@
 
@@ -62,6 +63,9 @@ bench: .venv/.test
 
 parity: .venv/.test
 	$(BIN)/python bench/parity.py
+
+sanitize: .venv/.test
+	PYTHONPATH=backends $(BIN)/python tests/sanitize_kernel.py
 
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict

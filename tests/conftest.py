@@ -17,11 +17,12 @@ from unilstm import plugins
 from unilstm.errors import BackendUnavailable
 from unilstm.factory import LSTM
 from unilstm.masks import uniform
+from unilstm_kernels import library
 
 BACKENDS = ("numpy", "torch", "paddle", "jax")
 FRAMEWORKS = ("torch", "paddle", "jax")
 PATHS = [("numpy", "composed"), ("torch", "native"), ("torch", "composed"), ("paddle", "native")]
-PATHS += [("paddle", "composed"), ("jax", "composed")]
+PATHS += [("paddle", "composed"), ("jax", "composed"), *((name, "kernel") for name in BACKENDS)]
 
 
 def require(name: str) -> Any:
@@ -32,6 +33,13 @@ def require(name: str) -> Any:
         if os.environ.get("CI"):
             pytest.fail(f"CI must have every framework: {problem}")
         pytest.skip(str(problem))
+
+
+def require_kernel() -> None:
+    """A visible skip where the kernel cannot run. test_kernel.py sees to it that it is built where it can be."""
+    missing = library.missing()
+    if missing:
+        pytest.skip(missing)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -46,6 +54,8 @@ def framework(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=PATHS, ids=lambda p: "-".join(p))
 def backend_path(request: pytest.FixtureRequest) -> Any:
+    if request.param[1] == "kernel":
+        require_kernel()
     return require(request.param[0]), request.param[1]
 
 

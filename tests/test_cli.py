@@ -402,7 +402,7 @@ def test_demo_as_json_is_nothing_but_json(tmp_path: Path) -> None:
     options = ("--checkpoint", checkpoint(tmp_path / "model.pt"), "--out", tmp_path / "out", "--backends", "numpy")
     result = json.loads(run("demo", *options, "--json").stdout)
     assert result["ok"] is True
-    assert [run["backend"] for run in result["runs"]] == ["numpy"]
+    assert [run["backend"] for run in result["runs"]] == ["numpy", "numpy"]  # its two paths
 
 
 def test_demo_above_its_bound_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

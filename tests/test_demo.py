@@ -16,6 +16,7 @@ import unilstm
 from unilstm import CheckpointError, LSTMSpec, Weights, demo
 from unilstm.demo import encoder, measure, mel, picture, ported, voice
 from unilstm.parameters import Array
+from unilstm_kernels import library
 
 SPEC = LSTMSpec(40, 16, num_layers=2)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -216,8 +217,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoResult:
 
 
 def test_every_path_of_every_usable_backend_is_within_the_bound(result: demo.DemoResult) -> None:
-    # A standard LSTM's steps have to wait for one another.
-    wanted = {(info.name, path) for info in unilstm.backends() for path in info.paths if path != "parallel"}
+    unused = {"parallel", "kernel"} if library.missing() else {"parallel"}  # parallel is for other cells
+    wanted = {(info.name, path) for info in unilstm.backends() for path in info.paths if path not in unused}
     assert {(run.backend, run.path) for run in result.runs if run.outputs is not None} == wanted
     for run in result.runs:
         assert run.outputs is None or run.within, f"{run.backend} {run.path}: {run.eps} eps"
@@ -303,10 +304,12 @@ def test_a_lost_bias_is_seen(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     truth = measure.reference(weights, x)
     wrong = {**weights, "bias_ih_l1": np.zeros_like(weights["bias_ih_l1"])}
-    (run,) = measure.compare(Weights(SPEC, wrong), x, truth, ["numpy"], lambda *progress: None)
-    assert run.eps is not None
-    assert run.eps > 1e4
-    assert not run.within
+    for run in measure.compare(Weights(SPEC, wrong), x, truth, ["numpy"], lambda *progress: None):
+        if run.path == "kernel" and library.missing():
+            continue
+        assert run.eps is not None
+        assert run.eps > 1e4
+        assert not run.within
 
 
 def test_a_backend_that_was_named_must_be_there(tmp_path: Path) -> None:

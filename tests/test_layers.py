@@ -10,6 +10,7 @@ import pytest
 import unilstm
 from conftest import Driver, close, numbers, require
 from unilstm import LSTMSpec, Weights
+from unilstm_kernels import library
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "vanilla": {},
@@ -186,10 +187,13 @@ def test_dtype_in_is_dtype_out(driver: Driver, spec: LSTMSpec, dtype: str) -> No
 def test_explain_names_the_path_of_every_layer_and_why(backend: Any) -> None:
     plain = unilstm.LSTM(4, 6, num_layers=2, backend=backend.name, seed=0).explain()
     assert [d.layer for d in plain] == [0, 1]
-    assert {d.path for d in plain} == {"native" if "native" in backend.paths() else "composed"}
-    peephole = unilstm.LSTM(4, 6, peephole=True, backend=backend.name, seed=0).explain()
-    assert str(peephole).startswith("layer 0: composed")
-    assert ("no peephole of this kind" in str(peephole)) == ("native" in backend.paths())
+    kernel = [] if library.missing() else ["kernel"]
+    usable = [path for path in backend.paths() if path in ("native", "composed", *kernel)]
+    assert {d.path for d in plain} == {usable[0]}
+    normed = unilstm.LSTM(4, 6, layer_norm="joint", backend=backend.name, seed=0).explain()
+    assert str(normed).startswith("layer 0: composed")
+    assert ("no layer_norm of this kind" in str(normed)) == ("native" in backend.paths())
+    assert (library.missing() or "the kernel has no layer_norm") in str(normed)
 
 
 @pytest.mark.parametrize(("name", "fields"), [("torch", {"peephole": True}), ("paddle", {"proj_size": 2})])
@@ -200,7 +204,7 @@ def test_a_path_that_cannot_serve_says_why(name: str, fields: dict[str, Any]) ->
         layer(require(name).tensor(numbers(3, 5, 4)))
 
 
-@pytest.mark.parametrize(("path", "words"), [("fast", "is unknown. Choose one of"), ("kernel", "does not exist on")])
+@pytest.mark.parametrize(("path", "words"), [("fast", "is unknown. Choose one of"), ("parallel", "does not exist on")])
 def test_a_path_that_is_not_there_says_so(backend: Any, path: str, words: str) -> None:
     with pytest.raises(unilstm.PathError, match=words):
         unilstm.LSTM(4, 6, backend=backend.name, path=path, seed=0)

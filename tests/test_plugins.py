@@ -91,5 +91,5 @@ def test_a_plugin_without_a_backend_is_named(registered: Any) -> None:
 
 def test_backends_lists_numpy_first_with_version_devices_and_paths() -> None:
     first = unilstm.backends()[0]
-    assert (first.name, first.usable, first.devices, first.paths) == ("numpy", True, ("cpu",), ("composed",))
+    assert (first.name, first.usable, first.devices, first.paths) == ("numpy", True, ("cpu",), ("kernel", "composed"))
     assert first.version

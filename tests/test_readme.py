@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-from conftest import require
+from conftest import require, require_kernel
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -15,6 +15,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 def test_the_example_prints_what_the_readme_says() -> None:
     require("torch")
     require("jax")
+    require_kernel()  # the example shows that it is taken
     code, printed = re.search(r"```python\n(.*?)```\s+```\n(.*?)```", README, re.DOTALL).groups()  # type: ignore[union-attr]
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

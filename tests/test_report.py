@@ -223,7 +223,7 @@ def test_a_missing_framework_is_skipped_visibly_or_fails(
 USE = """
 from unilstm_conformance import conformance_cases
 
-SELECT = "vanilla-L1-forward-float32-ragged and (outputs or streaming or gradients and not padding)"
+SELECT = "composed-vanilla-L1-forward-float32-ragged and (outputs or streaming or gradients and not padding)"
 
 @conformance_cases("numpy", select=SELECT, {more})
 def test_conformance(case_check):
@@ -263,7 +263,7 @@ def test_a_failing_case_prints_its_measurements(pytester: pytest.Pytester) -> No
         f"""
 from unilstm_conformance import conformance_cases
 
-@conformance_cases("{mutant.name}", select="final_state and vanilla-L1-forward-float32-ragged")
+@conformance_cases("{mutant.name}", select="final_state and composed-vanilla-L1-forward-float32-ragged")
 def test_conformance(case_check):
     case_check()
 """

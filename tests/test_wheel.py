@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,18 +12,44 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
+TOPS = {
+    "unilstm", "unilstm_numpy", "unilstm_torch", "unilstm_paddle", "unilstm_jax", "unilstm_kernels",
+    "unilstm_conformance",
+}  # fmt: skip
+
+
+def wheel(folder: Path, compiler: str | None = None) -> Path:
+    """The wheel, as built with this compiler in place of the one that there is. A built kernel is not used then."""
+    root = ROOT
+    environment = dict(os.environ)
+    if compiler is not None:
+        root = folder / "source"
+        ignored = shutil.ignore_patterns(".git", ".venv", "libunilstm.*", "reports", "site", "*_cache", "__pycache__")
+        shutil.copytree(ROOT, root, ignore=ignored)
+        environment["CXX"] = compiler
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    (found,) = folder.glob("*.whl")
+    assert compiler is None or "without its kernel" in done.stdout + done.stderr
+    return found
+
+
 def test_top_level_names_of_the_wheel(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    found = wheel(tmp_path)
+    with zipfile.ZipFile(found) as archive:
         names = archive.namelist()
         entry_points = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
-    tops = {name.split("/")[0] for name in names}
-    assert {t for t in tops if not t.endswith(".dist-info")} == {
-        "unilstm", "unilstm_numpy", "unilstm_torch", "unilstm_paddle", "unilstm_jax", "unilstm_conformance",
-    }  # fmt: skip
+    assert {n.split("/")[0] for n in names if not n.split("/")[0].endswith(".dist-info")} == TOPS
     assert "unilstm/py.typed" in names
     assert any(name.startswith("unilstm_conformance/golden/torch/") for name in names)
     for backend in ("numpy", "torch", "paddle", "jax"):
         assert f"{backend} = unilstm_{backend}.plugin" in entry_points
+    assert ("unilstm_kernels/libunilstm.so" in names) == ("py3-none-any" not in found.name)
+    assert "unilstm_kernels/source/direction.cpp" in names  # so that an installation can build it later
+
+
+def test_without_a_compiler_the_wheel_is_for_any_machine(tmp_path: Path) -> None:
+    found = wheel(tmp_path, compiler="/nonexistent")
+    assert found.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(found) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]

@@ -65,7 +65,7 @@ class Backend(Protocol):
     # trainer(model, optimizer: Optimizer, loss), a unilstm.models.Trainer.
     # A backend may also offer stored(), the class of layers that unilstm.stored describes, for unilstm.compat.
     # It may offer inference(), a context without gradients, and compiled(function), the function as users
-    # of the framework run it (jax.jit): the conformance suite then calls layers so. Neither is required.
+    # of the framework run it (jax.jit): the conformance suite then calls layers so. None is required.
 
 
 @hookspec(firstresult=True)

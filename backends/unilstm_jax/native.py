@@ -1,4 +1,4 @@
-"""JAX has no LSTM of its own on a CPU: the equations are run step by step, or all steps at once where they allow it."""
+"""JAX has no LSTM of its own on a CPU: the kernel runs, or the equations do, step by step or all steps at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from unilstm import parallel
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
+from unilstm_kernels import job
 
+from . import kernel
 from .ops import OPS
 from .scan import scan
 
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     one = Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan))
+    own = Path(
+        "kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call), job.too_few
+    )
     at_once = parallel.paths(OPS, spec)
     # XLA's sequential loop on a CPU has less memory to go through (measured: 0.5 to 1.1 of the parallel scan's time).
-    return (one, *at_once) if jax.default_backend() == "cpu" else (*at_once, one)
+    return (own, one, *at_once) if jax.default_backend() == "cpu" else (own, *at_once, one)

@@ -51,7 +51,7 @@ class JaxBackend:
         return [str(device) for device in jax.devices()]
 
     def paths(self) -> tuple[str, ...]:
-        return ("parallel", "composed")
+        return ("kernel", "parallel", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         return None  # a unilstm layer is recognised by its weights(); JAX has no LSTM layer of its own

@@ -63,7 +63,7 @@ def _plain(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: Array | None) -> Any:
+def recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: Array | None) -> Any:
     """h and c after every step [T, B, …], held where a row has ended, and the last of each.
 
     inputs: x [T, B, I], h [B, P or H], c [B, H], and the arrays of the direction by role. valid [T, B, 1] and mask
@@ -92,7 +92,7 @@ def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: 
     return h_all, c_all, h, c, z_all
 
 
-@_recurrence.defjvp
+@recurrence.defjvp
 def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) -> Any:
     (x, h_0, c_0, p), valid, mask = primals
     dx, dh_0, dc_0, dp = tangents[0]
@@ -134,7 +134,7 @@ def _recurrence_jvp(spec: LSTMSpec, reverse: bool, primals: Any, tangents: Any) 
 
 
 # A call outside jit would otherwise trace and compile its scan anew each time: lax.scan knows a body by identity.
-_compiled = jax.jit(_recurrence, static_argnums=(0, 1))
+_compiled = jax.jit(recurrence, static_argnums=(0, 1))
 
 
 def _before(states: Array, start: Array, reverse: bool) -> Array:

@@ -1,1 +1,1 @@
-"""The NumPy backend of unilstm: forward only, float32 and float64, no framework."""
+"""The NumPy backend of unilstm: float32 and float64, no framework."""

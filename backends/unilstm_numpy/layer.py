@@ -12,12 +12,13 @@ from unilstm.weights import Weights
 
 from .native import paths
 from .ops import OPS, NumpyOps
+from .vjp import vjp
 
 
 class LSTM(LayerMethods):
     """An LSTM over NumPy arrays: y, (h_n, c_n) = lstm(x, state, lengths=…).
 
-    Forward only; float32 and float64. Dropout acts where a call gives key= or masks=, and only there.
+    float32 and float64; vjp() differentiates. Dropout acts where a call gives key= or masks=, and only there.
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
@@ -37,6 +38,24 @@ class LSTM(LayerMethods):
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
         return self._run(x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
+
+    def vjp(
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        key: Any = None,
+        masks: Any = None,
+        return_cell_sequence: bool = False,
+    ) -> Any:
+        """A call and its derivative: (y, (h_n, c_n)[, c of every step]), pull.
+
+        pull(d_y, (d_h_n, d_c_n)[, d_c]), None in the place of zeros, returns the gradients of sum(y·d_y) + … by name:
+        "x", "h_0" and "c_0" where a state was given, and the canonical names of the parameters. Only the project's
+        kernel differentiates here: raises PathError, with the reason, for a layer or a call that it does not serve.
+        """
+        return vjp(self, x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""

@@ -1,13 +1,20 @@
-"""NumPy has no LSTM of its own: the composed equations are the only path."""
+"""NumPy has no LSTM of its own: the project's kernel, or the composed equations."""
 
 from __future__ import annotations
 
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
+from unilstm_kernels import job
 
+from . import kernel
 from .ops import OPS
 
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
-    return (Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call)),)
+    return (
+        Path(
+            "kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call), job.too_few
+        ),
+        Path("composed", lambda k, call: None, lambda k, call: composed(OPS, spec, k, call)),
+    )

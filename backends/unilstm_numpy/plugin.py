@@ -45,7 +45,7 @@ class NumpyBackend:
         return ["cpu"]
 
     def paths(self) -> tuple[str, ...]:
-        return ("composed",)
+        return ("kernel", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         return None  # a unilstm layer is recognised by its weights(); NumPy has no LSTM of its own
@@ -56,11 +56,36 @@ class NumpyBackend:
     def tensor(self, array: Any, device: Any = None) -> Any:
         return np.array(array)
 
-    def vjp(self) -> None:
-        return None
+    def vjp(self) -> Any:
+        return _vjp
+
+    def forward_only(self, spec: Any, path: str) -> str | None:
+        from .kernel import refusal
+
+        return "only the kernel path differentiates" if path == "composed" else refusal(spec, None)
 
     def scope(self, dtype: str) -> Any:
         return contextlib.nullcontext()
+
+
+def _vjp(layer: Any, call: Any, inputs: dict[str, Any], cotangents: list[Any]) -> Any:
+    recorded = _Recorded(layer)
+    outputs = call(recorded, inputs)
+    d_y, d_h, d_c, *d_cells = cotangents
+    return outputs, recorded.pull(d_y, (d_h, d_c), *d_cells)
+
+
+class _Recorded:
+    """A layer whose calls go through vjp(); pull is that of the last one."""
+
+    pull: Any = None
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        outputs, self.pull = self.layer.vjp(*args, **named)
+        return outputs
 
 
 @hookimpl

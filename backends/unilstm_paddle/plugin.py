@@ -59,7 +59,7 @@ class PaddleBackend:
         return list(dict.fromkeys(["cpu", *paddle.device.get_available_device()]))
 
     def paths(self) -> tuple[str, ...]:
-        return ("native", "composed")
+        return ("kernel", "native", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         from .native import recognise

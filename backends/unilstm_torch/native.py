@@ -13,7 +13,9 @@ from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
+from unilstm_kernels import job
 
+from . import kernel
 from .ops import TorchOps, tracing
 from .scan import scan
 
@@ -26,6 +28,12 @@ def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
     ops = TorchOps(device)
     return (
         Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
+        Path(
+            "kernel",
+            lambda k, call: kernel.refusal(spec, k, device, call),
+            lambda k, call: kernel.run(ops, spec, k, call),
+            lambda call: None if tracing() else job.too_few(call),  # a size may be symbolic there
+        ),
         *parallel.paths(ops, spec),
         Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call)),
     )

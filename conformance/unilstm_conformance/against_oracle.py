@@ -65,7 +65,7 @@ def masks(target: Target, case: Case) -> Measured:
         other = forward(target, replace(case, key=case.key ^ 1), training=True)
         measured.append(same_bits("y with the same key", again.y, run.y))
         measured.append(holds("y with another key", bool((other.y != run.y).any()), "is the same: the key is ignored"))
-    if target.backend.vjp() is not None:
+    if target.vjp(case.spec) is not None:
         measured += _gradients(target, case, training=True)
     return measured
 
@@ -78,7 +78,7 @@ def at_once(target: Target, case: Case) -> Measured:
     training = case.key is not None
     want, grown = reference(case, training), growth(case, training)
     grads: dict[str, Array] = {}
-    if target.backend.vjp() is None or has_ties(case.spec):
+    if target.vjp(case.spec) is None or has_ties(case.spec):
         run = forward(target, case, training=training)
     else:
         run, grads = gradients(target, case, training=training)

@@ -50,6 +50,10 @@ def _other_path(target: Target, case: Case) -> bool:
     return case.thorough and target.path not in ("auto", "composed")
 
 
+def _kernel(target: Target, case: Case) -> bool:
+    return case.thorough and target.path == "kernel" and not case.spec.learned_state  # its gradient sums over the rows
+
+
 def _other_backend(target: Target, case: Case) -> bool:
     return case.thorough and target.name != "numpy"
 
@@ -76,6 +80,7 @@ CHECKS: dict[str, Check] = {
         Check("masks", against_oracle.masks, _with_masks),
         Check("cell_sequence", against_oracle.cell_sequence, _thorough),
         Check("path_agreement", invariants.path_agreement, _other_path),
+        Check("bit_identity", invariants.bit_identity, _kernel),
         Check("backend_agreement", invariants.backend_agreement, _other_backend),
         Check("streaming", invariants.streaming, _streams),
         Check("batch_independence", invariants.batch_independence, _thorough),

@@ -60,6 +60,11 @@ class Target:
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         return self.backend.scope(dtype)  # type: ignore[no-any-return]
 
+    def vjp(self, spec: LSTMSpec) -> Callable[..., Any] | None:
+        """How the backend differentiates this spec on this path; None where it only runs forward."""
+        why = getattr(self.backend, "forward_only", lambda spec, path: None)(spec, self.path)
+        return None if why else self.backend.vjp()
+
     # Two things that a backend may offer and need not have.
 
     def inference(self) -> AbstractContextManager[Any]:
@@ -145,9 +150,9 @@ def call(target: Target, p: Problem, training: bool = False) -> Run:
 
 def differentiate(target: Target, p: Problem, training: bool = False) -> tuple[Run, dict[str, Array]]:
     """The outputs and the gradients of sum(output·probe), by name, as the backend differentiates."""
-    vjp = target.backend.vjp()
+    vjp = target.vjp(p.weights.spec)
     if vjp is None:
-        raise NotApplicable(f"{target.name} is forward only")
+        raise NotApplicable(f"{target.name} is forward only, on this path at least")
     training = training or p.masks is not None
     with target.scope(p.dtype):
         outputs_of = _outputs_of(target, p, _lengths(target, p), training)

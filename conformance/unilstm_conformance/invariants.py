@@ -25,7 +25,7 @@ def path_agreement(target: Target, case: Case) -> Measured:
     """This path and the composed one give the same outputs and gradients."""
     composed = replace(target, path="composed")
     measured = _agree(forward(target, case), forward(composed, case), case)
-    if target.backend.vjp() is None:
+    if target.vjp(case.spec) is None or composed.vjp(case.spec) is None:
         return measured
     got, want = gradients(target, case)[1], gradients(composed, case)[1]
     units = PAIR_FACTOR * gradient_units(case.spec, case.steps, case.batch, amplification(case))
@@ -36,6 +36,23 @@ def path_agreement(target: Target, case: Case) -> Measured:
 def backend_agreement(target: Target, case: Case) -> Measured:
     """This backend and NumPy's give the same outputs."""
     return _agree(forward(target, case), forward(numpy_target(), case), case)
+
+
+def bit_identity(target: Target, case: Case) -> Measured:
+    """The kernel gives the bits that it gives NumPy, of outputs, states, gradients; again; and for rows alone."""
+    measured, (run, grads) = [], gradients(target, case)
+    beside = gradients.__wrapped__(replace(numpy_target(), path="kernel"), case)
+    for of, other in (("", beside), (" again", gradients.__wrapped__(target, case))):
+        measured += [same_bits(f"{n}{of}", got, want) for n, got, want in zip(OUTPUTS, run, other[0], strict=True)]
+        measured += [same_bits(f"gradient of {n}{of}", grads.get(n), value) for n, value in other[1].items()]
+    if case.batch > 1:
+        rows = slice(1, None)
+        part, of_part = differentiate(target, _part(case, rows))
+        pairs = (("y", part.y, _rows(case, run.y, rows)), ("h_n", part.h_n, run.h_n[:, rows]))
+        measured += [same_bits(f"{n} of some rows", got, np.ascontiguousarray(want)) for n, got, want in pairs]
+        of_x = np.ascontiguousarray(_rows(case, grads["x"], rows))
+        measured.append(same_bits("gradient of x of some rows", np.ascontiguousarray(of_part["x"]), of_x))
+    return measured
 
 
 def streaming(target: Target, case: Case) -> Measured:
@@ -108,9 +125,9 @@ def _part(case: Case, rows: slice) -> Problem:
     """Some rows of a case, as a problem of their own."""
     p = problem(case)
     h_0, c_0 = (None if state is None else state[:, rows] for state in (p.h_0, p.c_0))
-    return replace(
-        p, x=_rows(case, p.x, rows), h_0=h_0, c_0=c_0, lengths=None if p.lengths is None else p.lengths[rows]
-    )
+    probes = {n: v[:, rows] if n in ("h_n", "c_n") else _rows(case, v, rows) for n, v in p.probes.items()}
+    lengths = None if p.lengths is None else p.lengths[rows]
+    return replace(p, x=_rows(case, p.x, rows), h_0=h_0, c_0=c_0, lengths=lengths, probes=probes)
 
 
 def _with_nan_padding(case: Case) -> Problem:

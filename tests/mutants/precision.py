@@ -67,3 +67,12 @@ class NativePathInTF32(_Rough):
 @mutant("backend_agreement", "native-vanilla-L1-forward-float32", base="torch")
 class BackendInTF32(_Rough):
     """The framework multiplies in TF32 where NumPy has float32."""
+
+
+@mutant("bit_identity", "kernel-vanilla-L1-forward-float", base="torch")
+class KernelOfOneFramework(FaultyLayer):
+    """The kernel is built for one framework alone, by flags that let the compiler round otherwise there."""
+
+    def __call__(self, x: Any, state: Any = None, **named: Any) -> Any:
+        y, finals, *rest = self.inner(x, state, **named)
+        return (y * (1.0 + float(np.finfo(self.given.dtype).eps)), finals, *rest)

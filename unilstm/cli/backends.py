@@ -1,8 +1,10 @@
-"""`unilstm backends`: what is installed here, and why something cannot be used."""
+"""`unilstm backends`: what is installed here, why something cannot be used, and whether the kernel is there."""
 
 from __future__ import annotations
 
 from rich.table import Table
+
+from unilstm_kernels import library
 
 from .. import plugins
 from .output import AsJson, out, print_json, working
@@ -15,7 +17,7 @@ def backends(as_json: AsJson = False) -> None:
     if as_json:
         print_json([vars(info) for info in infos])
         return
-    table = Table(title="Backends", title_justify="left")
+    table = Table(caption=f"kernel: {library.state()}", caption_justify="left", title="Backends", title_justify="left")
     for column in ("backend", "package", "version", "devices", "paths, fastest first", "usable"):
         table.add_column(column)
     for info in infos:

@@ -1,0 +1,305 @@
+// One direction of one layer, backward. Each step is a product of the gradients of z with packed weight_hh, a block of
+// units at a time, and the slopes of that block's gates. What the weights get is summed afterwards, all steps at once.
+#pragma once
+#include "outer.h"
+
+namespace {
+
+// What one unit block of one step adds to the gradients that are sums over steps and rows, elementwise over units.
+template <class T> struct Sums {
+  Vec<T> bias[6][2], peep[3][2];
+};
+
+template <class T> struct Backward {
+  static constexpr int W = kWide<T>, L = kLanes<T>;
+  const Shape<T> s;
+  Team* team;
+  Memory memory;
+  Order order{};
+  T *of_h, *of_r, *of_x, *dz, *dh, *dc, *m, *dm, *dprojected, *tile, *bias_sums;
+  const T** pointers;                   // [members][kRowChunk]
+  const T **z_rows, **x_rows, **h_rows, **masks, **m_rows, **dh_rows;  // [steps and rows that are there]
+  Outer<T> outer{};
+  int64_t tile_size;
+
+  Backward(const Job& job, Team* team) : s(job), team(team) {}
+
+  bool run() {
+    if (!prepare()) return false;
+    pack();
+    int64_t seen = 0, before = -1;  // rows active in the step done before, and that step
+    for (int64_t n = s.steps - 1; n >= 0; n--) {
+      int64_t t = s.time(n), count = order.active[t];
+      step(t, count, before, seen);
+      before = t, seen = count;
+    }
+    step(-1, 0, before, seen);
+    states();
+    of_weights();
+    if (s.array(kDx)) of_inputs();
+    return true;
+  }
+
+  bool prepare() {
+    int members = team_size(team);
+    int64_t all = s.steps * s.rows, state_panels = parts(s.state, W), widest = s.inputs > s.state ? s.inputs : s.state;
+    if (s.hidden > widest) widest = s.hidden;
+    tile_size = kRowChunk * W;
+    int64_t o[] = {
+      memory.ask<T>(state_panels * W * s.width), memory.ask<T>(s.projected ? s.units * W * s.state : 0),
+      memory.ask<T>(s.array(kDx) ? parts(s.inputs, W) * W * s.all_width : 0), memory.ask<T>(all * s.all_width),
+      memory.ask<T>(s.rows * s.state), memory.ask<T>(s.rows * s.hidden), memory.ask<T>(s.projected ? all * s.hidden : 0),
+      memory.ask<T>(s.projected ? s.rows * s.hidden : 0), memory.ask<T>(s.projected ? all * s.state : 0),
+      memory.ask<T>(members * tile_size), memory.ask<T>(s.units * W * 9),
+      memory.ask<T>(Outer<T>::panel_size(widest)), memory.ask<T>(Outer<T>::turned_size(members)),
+      memory.ask<T*>(members * kRowChunk), memory.ask<T*>(6 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+    if (!memory.get()) return false;
+    T** to[] = {&of_h, &of_r, &of_x, &dz, &dh, &dc, &m, &dm, &dprojected, &tile, &bias_sums, &outer.panels, &outer.turned};
+    for (int k = 0; k < 13; k++) *to[k] = memory.at<T>(o[k]);
+    pointers = memory.at<const T*>(o[13]);
+    const T*** lists[] = {&z_rows, &x_rows, &h_rows, &masks, &m_rows, &dh_rows};
+    for (int k = 0; k < 6; k++) *lists[k] = memory.at<const T*>(o[14]) + k * all;
+    order = {memory.at<int64_t>(o[15]), memory.at<int64_t>(o[16])};
+    order.fill(s);
+    outer.team = team;
+    start(dh, s.array(kDhn), s.rows * s.state), start(dc, s.array(kDcn), s.rows * s.hidden);
+    memset(bias_sums, 0, s.units * W * 9 * sizeof(T));
+    return true;
+  }
+
+  static void start(T* to, const T* from, int64_t count) {
+    if (from) memcpy(to, from, count * sizeof(T));
+    else memset(to, 0, count * sizeof(T));
+  }
+
+  void pack() {
+    each(team, parts(s.state, W), [&](int64_t p, int) {
+      for (int64_t k = 0; k < s.width; k++)
+        pack_row<T>(s.array(kWeightHh) + k * s.state + p * W, nullptr, s.state - p * W, of_h + (p * s.width + k) * W);
+    });
+    if (s.projected) each(team, s.units, [&](int64_t u, int) {
+      for (int64_t k = 0; k < s.state; k++)
+        pack_row<T>(s.array(kWeightHr) + k * s.hidden + u * W, nullptr, s.hidden - u * W, of_r + (u * s.state + k) * W);
+    });
+    if (s.array(kDx)) each(team, parts(s.inputs, W), [&](int64_t p, int) {
+      for (int64_t k = 0; k < s.all_width; k++) {
+        const T* row = k < s.width ? s.array(kWeightIh) + k * s.inputs : s.array(kWeightXh) + (k - s.width) * s.inputs;
+        pack_row<T>(row + p * W, nullptr, s.inputs - p * W, of_x + (p * s.all_width + k) * W);
+      }
+    });
+  }
+
+  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * s.all_width; }
+
+  // Step t of `count` rows; before it, in this order, was step `before` of `seen` rows. t < 0: only what reaches h_0.
+  void step(int64_t t, int64_t count, int64_t before, int64_t seen) {
+    if (!s.projected) {
+      each(team, s.units, [&](int64_t u, int member) {
+        carried(before, seen, u, member);
+        units(t, count, u);
+      });
+      return;
+    }
+    each(team, parts(s.state, W), [&](int64_t p, int member) {
+      carried(before, seen, p, member);
+      for (int64_t n = 0; n < count; n++)
+        for (int v = 0; v < W; v += L) unclipped(t, order.row[n], p * W + v);
+    });
+    each(team, s.units, [&](int64_t u, int member) {
+      unprojected(t, count, u, member);
+      units(t, count, u);
+    });
+  }
+
+  // dh of a block of features, from the gradients of z of the step before.
+  void carried(int64_t before, int64_t seen, int64_t p, int member) {
+    T* scratch = tile + member * tile_size;
+    const T** rows = pointers + member * kRowChunk;
+    for (int64_t from = 0; from < seen; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen - from);
+      for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
+      memset(scratch, 0, some * W * sizeof(T));
+      product<T>(s.width, some, rows, of_h + p * s.width * W, 1, scratch, W);
+      for (int64_t i = 0; i < some; i++)
+        for (int v = 0; v < W; v += L) {
+          int64_t at = order.row[from + i] * s.state + p * W + v, left = s.state - p * W - v;
+          Vec<T> one = load<T>(scratch + i * W + v);
+          store<T>(dh + at, s.array(kMask) ? one * load<T>(s.array(kMask) + at, left) : one, left);
+        }
+    }
+  }
+
+  // What reaches h of a step: by way of y, and of later steps.
+  Vec<T> reaching(int64_t t, int64_t b, int64_t feature) const {
+    int64_t left = s.state - feature;
+    Vec<T> one = load<T>(dh + b * s.state + feature, left);
+    return s.array(kDy) ? one + load<T>(s.array(kDy) + s.at(t, b) * s.state + feature, left) : one;
+  }
+
+  void unclipped(int64_t t, int64_t b, int64_t feature) const {
+    int64_t left = s.state - feature, at = s.at(t, b) * s.state + feature;
+    Vec<T> one = reaching(t, b, feature);
+    if (s.proj_clip != 0) one = passed(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
+    store<T>(dprojected + at, one, left);
+  }
+
+  static Vec<T> passed(Vec<T> z, T clip, Vec<T> gradient) { return absolute<T>(z) > splat(clip) ? Vec<T>{} : gradient; }
+
+  void unprojected(int64_t t, int64_t count, int64_t u, int member) {
+    T* scratch = tile + member * tile_size;
+    const T** rows = pointers + member * kRowChunk;
+    for (int64_t from = 0; from < count; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, count - from);
+      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
+      memset(scratch, 0, some * W * sizeof(T));
+      product<T>(s.state, some, rows, of_r + u * s.state * W, 1, scratch, W);
+      for (int64_t i = 0; i < some; i++)
+        for (int v = 0; v < W; v += L)
+          store<T>(dm + order.row[from + i] * s.hidden + u * W + v, load<T>(scratch + i * W + v), s.hidden - u * W - v);
+    }
+  }
+
+  // The gates of a block of units, of all rows of a step.
+  void units(int64_t t, int64_t count, int64_t u) {
+    Sums<T> sums = {};
+    for (int64_t n = 0; n < count; n++)
+      for (int v = 0; v < 2; v++)
+        if (u * W + v * L < s.hidden) gates(t, order.row[n], u * W + v * L, v, sums);
+    T* to = bias_sums + u * W * 9;
+    for (int v = 0; v < 2; v++) {
+      for (int g = 0; g < s.all_groups; g++) add(to + (g * 2 + v) * L, sums.bias[g][v]);
+      for (int k = 0; k < 3; k++) add(to + (12 + k * 2 + v) * L, sums.peep[k][v]);
+    }
+  }
+
+  static void add(T* to, Vec<T> more) { store<T>(to, load<T>(to) + more); }
+
+  // A gate as it was: its activation, and how the activation follows z.
+  struct Was { Vec<T> value, slope; };
+  Was was(int k, const T* kept, int64_t unit) const {
+    Vec<T> one = splat((T)1);
+    if (s.place[k] < 0) return {one, Vec<T>{}};
+    Vec<T> z = load<T>(kept + s.place[k] * s.hidden + unit, s.hidden - unit);
+    const Activation<T>& f = k == 2 ? s.cell : s.gate;
+    if (s.keeps_value[k]) return {z, f.kind == kSigmoid ? z * (one - z) : one - z * z};
+    Vec<T> inside = s.gate_clip != 0 ? limited<T>(z, -s.gate_clip, s.gate_clip) : z, slope = rare_slope<T>(f, inside);
+    return {value<T>(f, inside), s.gate_clip != 0 ? passed(z, s.gate_clip, slope) : slope};
+  }
+
+  // Stores the gradient of a group of z, and adds to the sums of its bias and peephole. Returns what reaches `seen`.
+  Vec<T> put(int k, Vec<T> gradient, T* row, int64_t unit, int v, Vec<T> seen, Sums<T>& sums) const {
+    store<T>(row + s.place[k] * s.hidden + unit, gradient, s.hidden - unit);
+    sums.bias[s.place[k]][v] += gradient;
+    int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
+    if (peep < 0) return Vec<T>{};
+    sums.peep[peep][v] = fma(gradient, seen, sums.peep[peep][v]);
+    return gradient * load<T>(s.array(kWeightCh) + peep * s.hidden + unit, s.hidden - unit);
+  }
+
+  void gates(int64_t t, int64_t b, int64_t unit, int v, Sums<T>& sums) {
+    int64_t left = s.hidden - unit, at = s.at(t, b);
+    const T *kept = s.array(kGates) + at * s.all_width, *cells = s.array(kCells);
+    const T* from = s.first(t, b) ? s.array(kC0) + b * s.hidden : cells + s.at(s.before(t), b) * s.hidden;
+    Vec<T> old = load<T>(from + unit, left), c = load<T>(cells + at * s.hidden + unit, left), one = splat((T)1);
+    Vec<T> reached = s.projected ? load<T>(dm + b * s.hidden + unit, left) : reaching(t, b, unit);
+    Vec<T> of_c = load<T>(dc + b * s.hidden + unit, left);
+    if (s.array(kDcells)) of_c += load<T>(s.array(kDcells) + at * s.hidden + unit, left);
+    T* row = dz_row(t, b);
+    Was o = was(3, kept, unit);
+    Vec<T> seen = value<T>(s.output, c), shown = s.place[3] >= 0 ? o.value * seen : seen;
+    if (s.highway) {
+      Was r = was(4, kept, unit);
+      Vec<T> carry = load<T>(kept + s.groups * s.hidden + unit, left), of_carry = reached * (one - r.value);
+      store<T>(row + s.groups * s.hidden + unit, of_carry, left);
+      sums.bias[s.groups][v] += of_carry;
+      put(4, reached * (shown - carry) * r.slope, row, unit, v, c, sums);
+      if (s.projected) store<T>(m + at * s.hidden + unit, fma(r.value, shown, (one - r.value) * carry), left);
+      reached = reached * r.value;
+    } else if (s.projected) {
+      store<T>(m + at * s.hidden + unit, shown, left);
+    }
+    Vec<T> slope = s.output.kind == kTanh ? one - seen * seen : rare_slope<T>(s.output, c);
+    of_c = fma(s.place[3] >= 0 ? reached * o.value : reached, slope, of_c);
+    if (s.place[3] >= 0) of_c += put(3, reached * seen * o.slope, row, unit, v, c, sums);
+    store<T>(dc + b * s.hidden + unit, into_cell(kept, row, unit, v, old, of_c, sums), left);
+  }
+
+  // c = clip(f c' + i g) and its gates. Returns what reaches c'.
+  Vec<T> into_cell(const T* kept, T* row, int64_t unit, int v, Vec<T> old, Vec<T> of_c, Sums<T>& sums) const {
+    bool coupled = s.job.number[kHas] & kCoupled;
+    Vec<T> one = splat((T)1);
+    Was i = was(0, kept, unit), f = was(1, kept, unit), g = was(2, kept, unit);
+    if (coupled) f.value = one - i.value;
+    if (s.cell_clip != 0) of_c = passed(fma(f.value, old, i.value * g.value), s.cell_clip, of_c);
+    Vec<T> of_old = of_c * f.value;
+    put(2, of_c * i.value * g.slope, row, unit, v, old, sums);
+    if (s.place[0] >= 0) of_old += put(0, of_c * (coupled ? g.value - old : g.value) * i.slope, row, unit, v, old, sums);
+    if (s.place[1] >= 0) of_old += put(1, of_c * old * f.slope, row, unit, v, old, sums);
+    return of_old;
+  }
+
+  void states() const {
+    if (s.array(kDh0)) memcpy(s.array(kDh0), dh, s.rows * s.state * sizeof(T));
+    if (s.array(kDc0)) memcpy(s.array(kDc0), dc, s.rows * s.hidden * sizeof(T));
+    for (int64_t k = 0; k < s.hidden; k++) {
+      int64_t u = k / W, v = k % W / L, lane = k % L;
+      const T* from = bias_sums + u * W * 9 + v * L + lane;
+      for (int64_t g = 0; g < s.groups; g++)
+        if (s.array(kDBias)) s.array(kDBias)[g * s.hidden + k] = from[g * W];
+      if (s.highway && s.array(kDBiasXh)) s.array(kDBiasXh)[k] = from[s.groups * W];
+      for (int n = 0; n < 3; n++)
+        if (s.peep[n] >= 0 && s.array(kDWeightCh)) s.array(kDWeightCh)[s.peep[n] * s.hidden + k] = from[12 * L + s.peep[n] * W];
+    }
+  }
+
+  // Every step of every row, step by step.
+  int64_t list() {
+    int64_t count = 0;
+    for (int64_t t = 0; t < s.steps; t++)
+      for (int64_t b = 0; b < s.rows; b++) {
+        if (t >= s.length(b)) continue;
+        int64_t at = s.at(t, b);
+        z_rows[count] = dz_row(t, b), x_rows[count] = s.x(t, b);
+        h_rows[count] = s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
+        masks[count] = s.array(kMask) ? s.array(kMask) + b * s.state : nullptr;
+        m_rows[count] = m + at * s.hidden, dh_rows[count] = dprojected + at * s.state;
+        count++;
+      }
+    return count;
+  }
+
+  void of_weights() {
+    int64_t count = list();
+    Rows<T> x{x_rows, nullptr}, h{h_rows, s.array(kMask) ? masks : nullptr};
+    if (s.array(kDWeightIh)) outer.run(count, z_rows, s.width, x, s.inputs, s.array(kDWeightIh));
+    if (s.array(kDWeightHh)) outer.run(count, z_rows, s.width, h, s.state, s.array(kDWeightHh));
+    if (s.projected && s.array(kDWeightHr)) outer.run(count, dh_rows, s.state, {m_rows, nullptr}, s.hidden, s.array(kDWeightHr));
+    if (!s.highway || !s.array(kDWeightXh)) return;
+    for (int64_t n = 0; n < count; n++) z_rows[n] += s.width;
+    outer.run(count, z_rows, s.hidden, x, s.inputs, s.array(kDWeightXh));
+  }
+
+  void of_inputs() {
+    each(team, parts(s.steps * s.rows, kRowChunk), [&](int64_t item, int member) {
+      int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
+      const T** rows = pointers + member * kRowChunk;
+      for (int64_t k = item * kRowChunk; k < last; k++) {
+        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * s.all_width;
+        else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
+      }
+      of_some_inputs(rows, count, tile + member * tile_size);
+    });
+  }
+
+  void of_some_inputs(const T* const* rows, int64_t count, T* scratch) const {
+    for (int64_t p = 0; p < parts(s.inputs, W); p++) {
+      memset(scratch, 0, count * W * sizeof(T));
+      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, 1, scratch, W);
+      for (int64_t i = 0; i < count; i++)
+        for (int v = 0; v < W; v += L)
+          store<T>(s.array(kDx) + (rows[i] - dz) / s.all_width * s.inputs + p * W + v, load<T>(scratch + i * W + v), s.inputs - p * W - v);
+    }
+  }
+};
+
+}  // namespace

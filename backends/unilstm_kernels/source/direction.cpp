@@ -1,0 +1,15 @@
+// Compiled once for each instruction set; SET is its name.
+#include "backward.h"
+#include "forward.h"
+
+#define NAME2(set) unilstm_direction_##set
+#define NAME(set) NAME2(set)
+
+template <class T> static bool run(const Job& job, bool backward, Team* team) {
+  return backward ? Backward<T>(job, team).run() : Forward<T>(job, team).run();
+}
+
+// False: there is no memory for it.
+extern "C" __attribute__((visibility("hidden"))) bool NAME(SET)(const Job* job, bool backward, Team* team) {
+  return job->number[kDouble] ? run<double>(*job, backward, team) : run<float>(*job, backward, team);
+}

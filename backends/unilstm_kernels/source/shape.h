@@ -1,0 +1,92 @@
+// Sizes of a job, the order of its rows, and its memory.
+#pragma once
+#include <stdlib.h>
+#include "functions.h"
+#include "team.h"
+#include "turned.h"
+
+namespace {
+
+// Memory of one call, taken at once: ask for parts, then get() it, then take each part by its offset.
+struct Memory {
+  int64_t bytes = 0;
+  char* base = nullptr;
+  Memory() = default;
+  Memory(const Memory&) = delete;
+  ~Memory() { free(base); }
+  template <class T> int64_t ask(int64_t count) {
+    int64_t at = bytes;
+    bytes += parts(count * (int64_t)sizeof(T), 64) * 64;
+    return at;
+  }
+  bool get() { return posix_memalign((void**)&base, 64, bytes + 64) == 0; }
+  template <class T> T* at(int64_t offset) const { return (T*)(base + offset); }
+};
+
+template <class T> struct Shape {
+  const Job& job;
+  int64_t steps, rows, inputs, hidden, state, groups, all_groups, units, width, all_width;  // units: blocks of kWide
+  bool projected, highway, reverse, double_bias;
+  Activation<T> gate, cell, output;
+  T gate_clip, cell_clip, proj_clip;
+  int place[5];    // of i f g o r among the groups, -1 where there is none
+  int peep[3];     // of i f o among the peepholes
+  bool keeps_value[5];  // is the activation kept for the way back, or what it acted on?
+
+  explicit Shape(const Job& j) : job(j) {
+    const int64_t* n = j.number;
+    steps = n[kSteps], rows = n[kRows], inputs = n[kInputs], hidden = n[kHidden], state = n[kState];
+    projected = n[kHas] & kProjected, highway = n[kHas] & kHighway, reverse = n[kReverse];
+    bool coupled = n[kHas] & kCoupled;
+    bool there[5] = {bool(n[kHas] & kInputGate), bool(n[kHas] & kForgetGate) && !coupled, true, bool(n[kHas] & kOutputGate), highway};
+    groups = 0;
+    int peeps = 0;
+    for (int k = 0; k < 5; k++) place[k] = there[k] ? (int)groups++ : -1;
+    for (int k = 0; k < 3; k++) peep[k] = (n[kHas] & kPeephole) && there[k == 2 ? 3 : k] ? peeps++ : -1;
+    all_groups = groups + highway;
+    units = parts(hidden, kWide<T>), width = groups * hidden, all_width = all_groups * hidden;
+    const double* r = j.real;
+    gate = {n[kGateKind], (T)r[kGateA], (T)r[kGateB]};
+    cell = {n[kCellKind], (T)r[kCellA], (T)r[kCellB]};
+    output = {n[kOutputKind], (T)r[kOutputA], (T)r[kOutputB]};
+    gate_clip = (T)r[kGateClip], cell_clip = (T)r[kCellClip], proj_clip = (T)r[kProjClip];
+    for (int k = 0; k < 5; k++) keeps_value[k] = gate_clip == 0 && slope_of_value(k == 2 ? cell.kind : gate.kind);
+  }
+
+  T* array(Array which) const { return (T*)job.array[which]; }
+  int64_t length(int64_t b) const {
+    const int32_t* lengths = (const int32_t*)job.array[kLengths];
+    if (!lengths) return steps;
+    return lengths[b] < 0 ? 0 : at_most(lengths[b], steps);
+  }
+  const T* x(int64_t t, int64_t b) const { return array(kX) + t * job.number[kStrideT] + b * job.number[kStrideB]; }
+  int64_t time(int64_t n) const { return reverse ? steps - 1 - n : n; }
+  int64_t before(int64_t t) const { return reverse ? t + 1 : t - 1; }
+  bool first(int64_t t, int64_t b) const { return reverse ? t == length(b) - 1 : t == 0; }
+  int64_t last(int64_t b) const { return reverse ? 0 : length(b) - 1; }  // of a row that has a step
+  int64_t at(int64_t t, int64_t b) const { return t * rows + b; }
+};
+
+// The rows from the longest to the shortest, those of one length as they come; and how many have a step t.
+struct Order {
+  int64_t* row;     // [B]
+  int64_t* active;  // [T]
+  template <class T> void fill(const Shape<T>& s) {
+    for (int64_t t = 0; t < s.steps; t++) active[t] = 0;
+    for (int64_t b = 0; b < s.rows; b++)
+      if (s.length(b)) active[s.length(b) - 1]++;
+    for (int64_t t = s.steps - 2; t >= 0; t--) active[t] += active[t + 1];
+    int64_t shorter = 0;  // rows of length 0 come last
+    for (int64_t b = 0; b < s.rows; b++)
+      if (s.length(b) == 0) row[active[0] + shorter++] = b;
+    // active[n - 1] - active[n] rows have length n; place them behind the longer ones.
+    for (int64_t n = s.steps; n >= 1; n--) {
+      int64_t to = n < s.steps ? active[n] : 0;
+      if (to == active[n - 1]) continue;
+      for (int64_t b = 0; b < s.rows; b++)
+        if (s.length(b) == n) row[to++] = b;
+    }
+  }
+};
+
+}  // namespace

@@ -1,0 +1,140 @@
+"""A stack of layers and its derivative, where the project's kernel runs each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from unilstm import calls
+from unilstm.errors import PathError
+from unilstm.masks import Masks
+from unilstm.parameters import layer_parameters
+from unilstm.run import DirectionResult, LayerCall, forward
+from unilstm_kernels import job
+
+from . import kernel
+from .ops import OPS
+
+Array = Any
+Gradients = dict[str, Array]
+
+
+def vjp(
+    layer: Any, x: Any, state: Any, lengths: Any, masks: Masks | None, cells: bool
+) -> tuple[Any, Callable[..., Gradients]]:
+    """(y, (h_n, c_n)[, c of every step]) and pull; see LSTM.vjp."""
+    spec, params = layer.spec, layer._tensors()
+    call = calls.receive(OPS, spec, str(next(iter(params.values())).dtype), x, state, lengths)
+    run = _Run(layer, call, None if masks is None else _Kept(masks))
+    y, (h, c), every_c = forward(OPS, spec, params, call, run.layer, masks=run.masks, cells=cells)
+    outputs = calls.give_back(OPS, spec, call, y), calls.give_back_state(OPS, spec, call, h, c)
+    return (outputs if every_c is None else (*outputs, calls.give_back_cells(OPS, spec, call, every_c))), run.pull
+
+
+class _Kept:
+    """Masks that are remembered by name."""
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks, self.known = masks, {}
+
+    def get(self, name: str, shape: tuple[int, ...], *rest: Any) -> Array:
+        self.known[name] = self.masks.get(name, shape, *rest)
+        return self.known[name]
+
+
+class _Run:
+    """One call, forward and back."""
+
+    def __init__(self, layer: Any, call: calls.Call, masks: _Kept | None) -> None:
+        self.spec, self.path, self.call, self.masks = layer.spec, layer.path, call, masks
+        self.done: list[tuple[list[kernel.Direction], list[DirectionResult]]] = []
+
+    def layer(self, k: int, call: LayerCall) -> list[DirectionResult]:
+        reason = kernel.refusal(self.spec, call)
+        if reason is None and self.path not in ("auto", "kernel"):
+            reason = f"path={self.path!r} was asked for"
+        if reason is not None:
+            raise PathError(
+                f"NumPy differentiates through the kernel only, which cannot serve layer {k}: {reason}. "
+                "Port the layer to another backend for its gradients."
+            )
+        directions = kernel.directions(self.spec, k, call)
+        results = [one.forward(call.cells, keep=True) for one in directions]
+        self.done.append((directions, results))
+        return results
+
+    def mask(self, name: str) -> Any:
+        """A mask of training, or 1."""
+        return 1.0 if self.masks is None else self.masks.known.get(name, 1.0)
+
+    def pull(self, d_y: Any = None, d_state: Any = None, d_cells: Any = None) -> Gradients:
+        spec, count = self.spec, self.spec.num_directions
+        d = self._sequence(d_y, spec.output_size)
+        every_c: list[Any] = [None] * count
+        if d_cells is not None:
+            every_c = np.split(self._sequence(d_cells, count * spec.hidden_size), count, axis=-1)
+        d_h, d_c = self._states(d_state)
+        found: Gradients = {}
+        of_states: list[tuple[Array, Array]] = []
+        for k in reversed(range(spec.num_layers)):
+            directions, results = self.done[k]
+            d_x, below = 0.0, d if k and spec.residual else 0.0
+            of_layer = []
+            for n, part in enumerate(_unmerged(spec.merge, d, [r.y for r in results])):
+                at = k * count + n
+                gradients = directions[n].backward(part, d_h[at], d_c[at], every_c[n])
+                d_x = d_x + gradients["x"] * self.mask(f"input_l{k}{'_reverse' if n else ''}")
+                found |= self._of_parameters(k, n, gradients)
+                of_layer.append((gradients["h_0"], gradients["c_0"]))
+            of_states = of_layer + of_states
+            every_c = [None] * count
+            d = below + d_x * self.mask(f"dropout_l{k}")
+        return {"x": calls.give_back(OPS, spec, self.call, d), **self._of_states(of_states), **found}
+
+    def _sequence(self, d: Any, size: int) -> Array:
+        """The gradient of a sequence as the kernel takes it, [T, B, size]."""
+        x = self.call.x
+        if d is None:
+            return np.zeros((*x.shape[:2], size), x.dtype)
+        if not self.call.batched:
+            return d[:, None]
+        return d.swapaxes(0, 1) if self.spec.batch_first else d
+
+    def _states(self, d_state: Any) -> list[Array]:
+        """d_h_n and d_c_n [L·D, B, F]."""
+        lead = self.spec.num_layers * self.spec.num_directions, self.call.x.shape[1]
+        sizes = (self.spec.state_size, self.spec.hidden_size)
+        parts = zip(d_state or (None, None), sizes, strict=True)
+        dtype = self.call.x.dtype
+        return [np.zeros((*lead, size), dtype) if d is None else np.reshape(d, (*lead, size)) for d, size in parts]
+
+    def _of_parameters(self, k: int, n: int, gradients: Gradients) -> Gradients:
+        found = {}
+        for p in layer_parameters(self.spec, k, n):
+            gradient = gradients[job.gradient_name(p.role)[2:]]
+            if p.role in ("h_0", "c_0"):  # learned: the same for all rows, and unused where the call gave a state
+                gradient = gradient.sum(0) if self.call.h_0 is None else np.zeros_like(gradient[0])
+            elif p.role == "weight_hh":
+                gradient = gradient * self.mask(f"weight_l{k}{'_reverse' if n else ''}")
+            found[p.name] = gradient
+        return found
+
+    def _of_states(self, found: list[tuple[Array, Array]]) -> Gradients:
+        if self.call.h_0 is None:
+            return {}
+        h, c = (np.stack(parts) for parts in zip(*found, strict=True))
+        h, c = calls.give_back_state(OPS, self.spec, self.call, h, c)
+        return {"h_0": h, "c_0": c}
+
+
+def _unmerged(how: str, d: Array, y: list[Array]) -> list[Array]:
+    """What reaches each direction of a layer."""
+    if len(y) == 1:
+        return [d]
+    if how == "concat":
+        return list(np.split(d, 2, axis=-1))
+    if how == "mul":
+        return [d * y[1], d * y[0]]
+    return [d, d] if how == "sum" else [d * 0.5, d * 0.5]
