@@ -12,7 +12,7 @@ help:
 	@echo "make fuzz         100,000 damaged checkpoint files over all readers (an hour)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
-	@echo "make bench        the figures of docs/benchmarks.md"
+	@echo "make bench        the tables and plots of docs/benchmarks/ (two hours)"
 	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make sanitize     the kernel's own driver under the address, undefined and thread sanitizers"
 	@echo "make docs         the documentation site, in site/"
@@ -57,8 +57,13 @@ conformance: .venv/.test
 	@mkdir -p reports
 	$(BIN)/unilstm conformance --all --strict --report reports/conformance.html --report reports/conformance.json --report reports/conformance.xml
 
-bench: .venv/.test
-	$(BIN)/python bench/composed.py
+# Flax is a peer here and nothing else.
+.venv/.bench: .venv/.test
+	$(PIP) -e ".[bench]"
+	@touch $@
+
+bench: .venv/.bench
+	cd bench && ../$(BIN)/python -m speed $(ARGS)
 	$(BIN)/python bench/memory.py
 
 parity: .venv/.test

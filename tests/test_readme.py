@@ -27,7 +27,6 @@ def test_the_example_prints_what_the_readme_says() -> None:
 
 def test_every_local_link_leads_somewhere() -> None:
     root = Path(__file__).parent.parent
-    # docs/benchmarks.md is written by `make bench` and committed.
     for page in (root / "README.md", *(root / "docs").rglob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"

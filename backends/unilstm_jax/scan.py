@@ -25,7 +25,7 @@ Array = Any
 
 
 # The input projection of all steps as one GEMM before the scan pays for few rows, where a step is a matrix-vector
-# product; from about 8 rows on, XLA on a CPU is faster with the projection inside (measured: docs/benchmarks.md).
+# product; from about 8 rows on, XLA on a CPU is faster with the projection inside (measured by `make bench`).
 _HOIST_BELOW = 8
 
 

@@ -1,0 +1,87 @@
+"""How fast the layers are: every framework in a process of its own, interleaved with its peer.
+
+    cd bench
+    python -m speed                               # everything; writes docs/benchmarks/
+    python -m speed --frameworks torch,jax --studies shapes,streaming --out /tmp/bench
+
+Times are medians of 9 interleaved repetitions after a warm-up, and are reported as ratios to the peer's time in the
+same run; memory is the growth of a fresh process's peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .frameworks import FRAMEWORKS
+from .measuring import SMALL, environment
+from .report import write
+from .studies import STUDIES, memory
+
+BENCH = Path(__file__).parent.parent
+MEMORY = [(which, kind) for kind in ("forward", "training") for which in ("own", "ours")]
+# What compares unilstm with itself, or needs a peer of the same framework, is measured on the frameworks themselves.
+EVERY = ("torch", "paddle", "jax", "numpy")
+ALONE = dict.fromkeys(("lengths", "presets", "growth", "memory"), EVERY)
+ALONE["peak"] = ("torch", "paddle-2", "jax", "numpy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frameworks", default=",".join(FRAMEWORKS))
+    parser.add_argument("--studies", default=",".join([*STUDIES, "memory"]))
+    parser.add_argument("--out", type=Path, default=BENCH.parent / "docs" / "benchmarks")
+    parser.add_argument("--small", action="store_true", help="tiny layers: that it runs, not how fast")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    said = parser.parse_args()
+    if said.child:
+        return child(*said.child)
+    if said.small:
+        os.environ[SMALL] = "1"
+    results: dict[str, Any] = {"environment": environment(), "studies": {}}
+    for study in said.studies.split(","):
+        for framework in said.frameworks.split(","):
+            if framework in ALONE.get(study, FRAMEWORKS):
+                print(f"{study}, {framework}", flush=True)
+                rows = list(_memory(framework) if study == "memory" else _rows(framework, study))
+                if rows:
+                    results["studies"].setdefault(study, {})[framework] = rows
+    write(results, said.out)
+    return None
+
+
+def _memory(framework: str) -> list[Any]:
+    rows = [
+        {"which": which, "kind": kind} | row
+        for which, kind in MEMORY
+        for row in _rows(framework, "memory", which, kind)
+    ]
+    return [row for row in rows if "bytes" in row]
+
+
+def _rows(framework: str, study: str, *more: str) -> list[Any]:
+    """The rows of a process; its warnings go to stderr as they come."""
+    command = [sys.executable, "-m", "speed", "--child", framework, study, *more]
+    done = subprocess.run(command, cwd=BENCH, env=_environment(), stdout=subprocess.PIPE, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _environment() -> dict[str, str]:
+    """Of this process, but for the number of threads, which each framework settles as it does for its users."""
+    return {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def child(framework: str, study: str, *more: Sequence[str]) -> None:
+    subject = FRAMEWORKS[framework]()
+    for row in [memory(subject, *map(str, more))] if study == "memory" else STUDIES[study](subject):
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
