@@ -41,7 +41,9 @@ KINDS = (
     Kind("equinox_file", (".eqx",), writes=False),
     Kind("mxnet_file", (".params",), writes=False),
     Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),
-    Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
+    Kind("keras_model", (".keras",)),
+    Kind("keras_weights", (".weights.h5",)),
+    Kind("keras_file", (".h5", ".hdf5"), writes=False),
 )
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)

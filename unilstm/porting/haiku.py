@@ -32,6 +32,7 @@ def recognise(params: Mapping[str, Any]) -> Weights:
             "in params.items() if name.startswith(…)}; or a list of such dicts, as a stack."
         )
     raise PortError(
-        "a mapping of arrays says nothing of the layer they are of, and haiku's LSTM is not among these. Read them "
-        "with unilstm.Weights.from_layout(layout, mapping); of flax.linen, port module.bind(variables)."
+        f"cannot port a {type(params).__module__}.{type(params).__qualname__}: a mapping of arrays says nothing of the "
+        "layer they are of, and haiku's LSTM is not among these. Read them with "
+        "unilstm.Weights.from_layout(layout, mapping); of flax.linen, port module.bind(variables)."
     )
