@@ -37,7 +37,7 @@ KINDS = (
     Kind("paddle_file", (".pdparams",)),
     Kind("npz_file", (".npz",)),
     Kind("onnx_file", (".onnx",)),
-    Kind("flax_file", (".msgpack",), writes=False),
+    Kind("flax_file", (".msgpack",)),
     Kind("equinox_file", (".eqx",), writes=False),
     Kind("mxnet_file", (".params",), writes=False),
     Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),

@@ -80,9 +80,9 @@ def _refuse_for_layers(target: Path, writer: Format, layout: str | None, prefix:
     layouts = getattr(writer, "LAYOUTS", None)
     if layouts is not None and layout not in layouts:
         raise CheckpointError(
-            f"{target}: layout={layout!r} was given, but this file holds a model of {layouts[0]!r}. Leave it out."
+            f"{target}: layout={layout!r} was given, but this file holds {' or '.join(layouts)}. Leave it out."
         )
-    if layouts is not None and prefix:
+    if layouts is not None and prefix and not getattr(writer, "PREFIXES", False):
         raise CheckpointError(f"{target}: prefix={prefix!r} has no meaning for a model's layers. Leave it out.")
 
 
