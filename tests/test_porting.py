@@ -35,7 +35,7 @@ from porting_layers import (
     stack,
     torch,
 )
-from unilstm import LSTMSpec, PortError
+from unilstm import LSTMSpec, PortError, porting
 from unilstm_conformance.tolerances import PAIR_FACTOR, eps, output_units
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
@@ -110,6 +110,11 @@ def test_the_ported_layer_computes_what_the_layer_does(case: str, to: str) -> No
         ported.eval()
     y = backend.array(ported(backend.tensor(X))[0].detach() if to == "torch" else ported(backend.tensor(X))[0])
     close(y, want, PAIR_FACTOR * output_units(spec, T) * eps("float32") * np.abs(want).max())
+
+
+def test_every_system_of_the_table_is_ported_here_or_by_its_backend() -> None:
+    cases = {"flax" if case.startswith("linen") else case.partition("-")[0] for case in CASES}
+    assert cases | {"torch", "paddle"} == set(porting.LAYOUTS)
 
 
 def test_a_list_of_layers_of_any_systems_is_a_stack() -> None:

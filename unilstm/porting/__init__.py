@@ -14,6 +14,7 @@ from ..weights import Weights
 
 # What must have been imported for there to be such a layer → the file that knows it.
 SYSTEMS = {"keras": "keras", "flax.linen": "flax", "flax.nnx": "nnx", "equinox": "equinox"}
+LAYOUTS = ("torch", "paddle", *SYSTEMS.values(), "haiku")  # of all that is ported as it is, by a backend or here
 TITLES = (
     "keras.layers.LSTM, a Bidirectional or RNN of it, a Sequential of them; flax.linen's and flax.nnx's LSTMCell, RNN "
     "and Bidirectional; equinox.nn.LSTMCell; haiku's parameters of one LSTM; a list of one-layer LSTMs"
