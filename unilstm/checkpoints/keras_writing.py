@@ -2,7 +2,8 @@
 
 The layers are called "lstm", or "layer_0", "layer_1", … where there are several; two directions are a Bidirectional. A
 layer that runs backwards gives its outputs in the order it computes them, so a flip in time stands behind it: the model
-computes what unilstm does, y [B, T, O] of x [B, T, I], and 0 past a mask. Files are the same for the same weights.
+computes what unilstm does, y [B, T, O] of x [B, T, I]; a mask acts as lengths do, but in a stack of several layers that
+run backwards, where Keras's flip hands no mask on. Files are the same for the same weights.
 """
 
 from __future__ import annotations
