@@ -43,6 +43,8 @@ def corpus(folder: Path) -> dict[str, Path]:
     for suffix in (".safetensors", ".pt", ".pdparams", ".npz", ".onnx"):
         unilstm.save(weights, folder / f"own{suffix}")
     unilstm.save(Weights.initial(LSTMSpec(3, 4, lanes=2), seed=7), folder / "scan.onnx")
+    for suffix in (".keras", ".weights.h5"):
+        unilstm.save(weights, folder / f"own{suffix}", allow="merge-biases")
     torch.save(
         {n: torch.tensor(a) for n, a in weights.items()}, folder / "legacy.pt", _use_new_zipfile_serialization=False
     )

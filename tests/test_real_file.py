@@ -51,6 +51,20 @@ def test_it_goes_to_every_file_type_and_computes_the_same(pretrained: Path, tmp_
         np.testing.assert_array_equal(again[name], array)
 
 
+@pytest.mark.parametrize("target", [".keras", ".weights.h5", ".msgpack"])
+def test_it_goes_to_files_of_one_bias_and_computes_the_same(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Verified in torch on one side, and on the other in Keras, for a model of it."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    done = unilstm.convert(pretrained, tmp_path / f"lstm{target}", allow="merge-biases")
+    assert done.check is not None
+    assert done.check.ok, str(done.check)
+    assert done.check.source.startswith("torch.nn.LSTM")
+    assert done.check.target.startswith("the model in keras" if target == ".keras" else "unilstm")
+    assert "stay behind" in str(done.left)
+
+
 def test_the_model_that_it_is_of_loads_what_was_written(pretrained: Path, tmp_path: Path) -> None:
     """Out of torch, through Paddle's file and NumPy's, back into torch: the same state_dict, bit for bit."""
     unilstm.convert(pretrained, tmp_path / "a.pdparams")

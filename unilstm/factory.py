@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import plugins
+from . import plugins, porting
 from .errors import PortError, SpecError
 from .spec import LSTMSpec
 from .weights import Weights
@@ -59,9 +59,11 @@ def _refuse_beside(what: str, **given: Any) -> None:
 def port(layer: Any, to: str, *, dtype: str | None = None, device: Any = None, path: str = "auto") -> Any:
     """A trained layer or model on another backend: same spec, same weights.
 
-    layer: a unilstm layer or model (unilstm.models) of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or
-        paddle.nn.LSTM.
-    Raises PortError for anything else, naming its type.
+    layer: a unilstm layer or model (unilstm.models) of any backend, or another system's own: torch.nn.LSTM or LSTMCell,
+        paddle.nn.LSTM; Keras's LSTM, RNN(LSTMCell), Bidirectional, or a Sequential of them; flax's LSTMCell,
+        OptimizedLSTMCell, RNN and Bidirectional, of nnx as they are and of linen bound (module.bind(variables));
+        equinox.nn.LSTMCell; haiku's parameters of one LSTM. Or a list of one-layer LSTMs, which becomes a stack.
+    Raises PortError for anything else, naming its type, and for a layer with what unilstm cannot say, naming that.
     """
     if "unilstm.models" in sys.modules:  # a model can only exist where they were imported
         from .models import model_of, weights_of_model
@@ -87,8 +89,11 @@ def weights_of(layer: Any) -> Weights:
             weights = backend.recognise(layer)
             if weights is not None:
                 return weights
+    foreign = porting.recognise(layer)
+    if foreign is not None:
+        return foreign
     kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
     raise PortError(
-        f"cannot port a {kind}. Give a unilstm layer, torch.nn.LSTM, torch.nn.LSTMCell or paddle.nn.LSTM; or pass "
-        "its arrays to unilstm.Weights.from_layout."
+        f"cannot port a {kind}. Give a unilstm layer; torch.nn.LSTM or LSTMCell; paddle.nn.LSTM; {porting.TITLES}. Or "
+        "pass its arrays to unilstm.Weights.from_layout."
     )

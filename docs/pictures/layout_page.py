@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from unilstm import layouts
+from unilstm import layouts, porting
+from unilstm.checkpoints import formats
 from unilstm.layouts import Argument, Form, Layout, Names, Part, Piece, Tensor, sizes
 
 PAGE = Path(__file__).parent.parent / "layouts.md"
@@ -22,6 +24,13 @@ swapped, a transpose dropped, an offset left out, directions exchanged) must fai
 | layout | system | read, write | gates | biases | stacks, directions | tested against |
 |---|---|---|---|---|---|---|
 """
+FILES = """## Files
+
+`r`: read, `w`: written, both with that layout's names; –: that system has no such files. **port**: `unilstm.port` takes
+the system's layer as it is. An `.onnx` file is written of any weights, whatever their layout.
+"""
+KINDS = """| file | read | written | tested with |
+|---|---|---|---|"""
 BIASES = {"double": "2", "single": "1"}
 ROLES = {
     "weight_ih": "input weights",
@@ -47,7 +56,38 @@ ROLES = {
 
 def page() -> str:
     known = list(layouts.LAYOUTS.values())
-    return HEAD + "\n".join(_row(layout) for layout in known) + "\n\n" + "\n".join(_section(layout) for layout in known)
+    rows = "\n".join(_row(layout) for layout in known)
+    return f"{HEAD}{rows}\n\n{_files(known)}\n" + "\n".join(_section(layout) for layout in known)
+
+
+def _files(known: list[Layout]) -> str:
+    """Which files hold which layouts, out of the registered readers and writers."""
+    kinds = (*formats.KINDS, formats.ORBAX)
+    titles = [f"`{kind.suffixes[0]}`" if kind.suffixes[0].startswith(".") else "orbax" for kind in kinds]
+    lines = [FILES, f"| layout | port | {' | '.join(titles)} | tested against |", "|---" * (len(kinds) + 3) + "|"]
+    for layout in known:
+        ported = "✔" if layout.name in porting.LAYOUTS else ""
+        cells = [_held(kind, layout.name) for kind in kinds]
+        lines.append(f"| `{layout.name}` | {ported} | {' | '.join(cells)} | {layout.source.partition(',')[0]} |")
+    lines += ["", KINDS]
+    for kind in kinds:
+        suffixes = " ".join(f"`{suffix}`" if suffix.startswith(".") else suffix for suffix in kind.suffixes)
+        lines.append(f"| {suffixes} | ✔ | {'✔' if kind.writes else '–'} | {kind.tested} |")
+    return "\n".join(lines) + "\n"
+
+
+def _held(kind: formats.Kind, layout: str) -> str:
+    return ("r" if reads(kind, layout) else "") + ("w" if writes(kind, layout) else "") or "–"
+
+
+def reads(kind: formats.Kind, layout: str) -> bool:
+    return kind.reads is None or layout in kind.reads
+
+
+def writes(kind: formats.Kind, layout: str) -> bool:
+    module = import_module(f"unilstm.checkpoints.{kind.module}")
+    held = (module.DEFAULT_LAYOUT,) if hasattr(module, "export") else getattr(module, "LAYOUTS", None)
+    return kind.writes and (held is None or layout in held)
 
 
 def _row(layout: Layout) -> str:

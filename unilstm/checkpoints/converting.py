@@ -182,7 +182,7 @@ def _verify(
 ) -> Check:
     """Run the source's arrays and what the target's file says."""
     to, prefix = target
-    written: dict[str, Any] = {"layout": None, "prefix": prefix or None, "config": None}
+    written: dict[str, Any] = {"layout": None, "prefix": prefix or None, "config": None, "to": to}
     if KEY not in open_checkpoint(goal).metadata:  # a plain state_dict, which does not say what it is
         written |= {"layout": to, "config": weights.layout_config(to) if to else None}
     read = {name[len(place.prefix) :]: array for name, array in before.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import AGAIN, MOST_ARRAYS, Contents, Entry
+from .contents import AGAIN, MOST_ARRAYS, Contents, Entry, values
 from .formats import library
 from .nesting import Leaf, leaves
 
 DEFAULT_LAYOUT = "flax"
+LAYOUTS = ("flax", "nnx")  # whose names are paths in a tree
+PREFIXES = True
 _ARRAY, _SCALAR = 1, 3  # flax's extension types; 2 is a Python complex
 _CHUNKED = "__msgpack_chunked_array__"  # the key of an array that was too large for one extension
+_PIECE = 1 << 30  # bytes of an array, above which it is written in pieces
 _LONGEST = 4096  # items of a list; state_dicts have dicts in their place
 _DTYPES = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)), "bfloat16"}
 _DTYPES |= {"float16", "float32", "float64"}
@@ -92,3 +96,27 @@ def _entry(path: Path, leaf: Leaf) -> Entry:
 
 def _joined(chunks: list[Packed], shape: tuple[int, ...]) -> Array:
     return np.concatenate([chunk.array().ravel() for chunk in chunks]).reshape(shape)
+
+
+def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None:
+    """As flax.serialization.to_bytes: the names' parts are the keys of nested dicts. No room for metadata."""
+    msgpack = library("msgpack", "flax", ".msgpack")
+    tree: dict[str, Any] = {}
+    for name, array in sorted(arrays.items(), key=lambda item: item[0].split("/")):  # flax orders the keys of a dict
+        *above, last = name.split("/")
+        holder = tree
+        for part in above:
+            holder = holder.setdefault(part, {})
+        holder[last] = _packed(msgpack, np.ascontiguousarray(values(array)))
+    path.write_bytes(msgpack.packb(tree, strict_types=True))
+
+
+def _packed(msgpack: Any, array: Array) -> Any:
+    """An array as flax has it; in pieces where it is larger than one extension is made."""
+    if array.nbytes <= _PIECE:
+        data = (array.shape, array.dtype.name, array.tobytes())
+        return msgpack.ExtType(_ARRAY, msgpack.packb(data, use_bin_type=True))
+    step, line = max(1, _PIECE // array.itemsize), array.ravel()
+    pieces = [_packed(msgpack, line[at : at + step]) for at in range(0, line.size, step)]
+    numbered = ({str(n): item for n, item in enumerate(items)} for items in (array.shape, pieces))
+    return {_CHUNKED: True, **dict(zip(("shape", "chunks"), numbered, strict=True))}

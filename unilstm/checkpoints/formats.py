@@ -24,25 +24,37 @@ class Format(Protocol):
 
 
 class Kind(NamedTuple):
-    """A file type before its module is loaded, which may need a library."""
+    """A file type before its module is loaded, which may need a library.
+
+    tested: whose files are read in the tests, and what reads there those that are written, with its version. reads:
+    the layouts of its files, where they are of one system; None for a type that holds arrays of any names.
+    """
 
     module: str
     suffixes: tuple[str, ...]
+    tested: str
+    reads: tuple[str, ...] | None = None
     writes: bool = True
 
 
+_HDF5 = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "elmo")
+_TREES = ("flax", "nnx")
 KINDS = (
-    Kind("safetensors_file", (".safetensors",)),
-    Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt")),
-    Kind("paddle_file", (".pdparams",)),
-    Kind("npz_file", (".npz",)),
-    Kind("onnx_file", (".onnx",)),
-    Kind("flax_file", (".msgpack",), writes=False),
-    Kind("equinox_file", (".eqx",), writes=False),
-    Kind("mxnet_file", (".params",), writes=False),
-    Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), writes=False),
-    Kind("keras_file", (".keras", ".h5", ".hdf5"), writes=False),
+    Kind("safetensors_file", (".safetensors",), "safetensors 0.8"),
+    Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt"), "torch 2.13"),
+    Kind("paddle_file", (".pdparams",), "paddlepaddle 3.3"),
+    Kind("npz_file", (".npz",), "numpy 2.4"),
+    Kind("onnx_file", (".onnx",), "onnxruntime 1.31", ("onnx",)),
+    Kind("keras_model", (".keras",), "keras 3.15", ("keras",)),
+    Kind("keras_weights", (".weights.h5",), "keras 3.15", ("keras",)),
+    Kind("keras_file", (".h5", ".hdf5"), "keras 3.15", _HDF5, writes=False),
+    Kind("flax_file", (".msgpack",), "flax 0.12", _TREES),
+    Kind("equinox_file", (".eqx",), "equinox 0.13", ("equinox",), writes=False),
+    Kind("mxnet_file", (".params",), "mxnet 1.9", ("mxnet",), writes=False),
+    Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), "safetensors 0.8", writes=False),
 )
+# Folders are told by what is in them, not by a suffix.
+ORBAX = Kind("orbax_folder", ("a folder of orbax's",), "orbax-checkpoint 0.12", _TREES, writes=False)
 READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)
 

@@ -1,4 +1,4 @@
-"""Keras models: .keras, .weights.h5, and the older .h5 and .hdf5. Neither Keras nor TensorFlow is needed.
+"""Reading Keras models: .keras, .weights.h5, and the older .h5 and .hdf5. Neither Keras nor TensorFlow is needed.
 
 A .keras file is a zip of config.json and model.weights.h5. An older .h5 has the configuration as an attribute, and the
 weights by their names. A weights file alone has no configuration: then activations and the like are Keras's defaults
@@ -12,6 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from .contents import AGAIN, Contents, Entry, Place
 from .formats import library
 from .hdf5 import Open
 from .keras_config import KerasLSTM
+from .metadata import KEY
 
 DEFAULT_LAYOUT = "keras"
-_WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
+WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 _LARGEST_CONFIG = 64 << 20
 _VARIABLES = ("kernel", "recurrent_kernel", "bias")  # of a cell, which Keras 3 stores as 0, 1 and 2
 _LAYOUTS = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "haste")  # haste's names are Keras's, too
@@ -38,15 +40,17 @@ _ASSUMED = (
 def read(path: Path) -> Contents:
     """Open a file; arrays are named as Keras names its variables, such as "rnn_1/lstm_cell/kernel"."""
     zipped = zipfile.is_zipfile(path)
-    hdf5.check_texts(path, ("keras_version", "model_config", "name"))
+    hdf5.check_texts(path, ("keras_version", "model_config", "name", KEY))
     open_ = _zipped(path) if zipped else hdf5.opener(path)
     with open_() as file:
-        version = hdf5.text(path, file.attrs, "keras_version")
+        version, own = hdf5.text(path, file.attrs, "keras_version"), hdf5.text(path, file.attrs, KEY)
         model = _json(path, hdf5.text(path, file.attrs, "model_config"))
         if zipped:
             with zipfile.ZipFile(path) as archive:
-                model = _json(path, archive.read(_CONFIG).decode("utf-8"))
-                version = (_json(path, archive.read(_METADATA).decode("utf-8")) or {}).get("keras_version")
+                model = _json(path, archive.read(CONFIG).decode("utf-8"))
+                about = _json(path, archive.read(METADATA).decode("utf-8"))
+                about = about if isinstance(about, dict) else {}
+                version, own = about.get("keras_version"), about.get(KEY)
         root = file.get("model_weights", file)
         if version is None and root is not file:
             version = hdf5.text(path, root.attrs, "keras_version")
@@ -55,23 +59,24 @@ def read(path: Path) -> Contents:
         for place, dataset in hdf5.datasets(path, file).items():
             name = _name(path, file, place, known)
             entries[place if name in entries else name] = hdf5.entry(path, open_, place, dataset)
-    return Contents(path, entries, told=tuple(_told(entries, model, version)))
+    metadata = {KEY: own} if isinstance(own, str) else {}
+    return Contents(path, entries, metadata, tuple(_told(entries, model, version)))
 
 
 def _zipped(path: Path) -> Open:
     """How to open the weights inside a .keras file, which are not compressed, in their place."""
     h5py = library("h5py", "keras", ".keras")
     found = {part.filename: part for part in parts(path)}
-    for name in (_CONFIG, _METADATA, _WEIGHTS):
+    for name in (CONFIG, METADATA, WEIGHTS):
         if name not in found:
             raise CheckpointError(f"{path}: has no part {name!r}, as every Keras file has. {AGAIN}")
-    if found[_CONFIG].file_size > _LARGEST_CONFIG:
+    if found[CONFIG].file_size > _LARGEST_CONFIG:
         raise CheckpointError(f"{path}: its configuration is longer than {_LARGEST_CONFIG:,} bytes. {AGAIN}")
     check_sums(path, list(found.values()))
 
     @contextlib.contextmanager
     def open_() -> Iterator[Any]:
-        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as inner, h5py.File(inner, "r") as file:
+        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as inner, h5py.File(inner, "r") as file:
             yield file
 
     return open_
@@ -111,10 +116,32 @@ def _told(entries: Mapping[str, Entry], model: Any, version: str | None) -> list
     places = []
     for found in layouts.find({name: entry.shape for name, entry in entries.items()}):
         if found.layout in _LAYOUTS:
-            own = _described(described, tuple(found.prefix.strip("/").split("/")))
-            order = described.index(own) if own else len(described)
-            places.append((order, _place(found, own)))
+            for part, own in _layers(described, found):
+                order = described.index(own) if own else len(described)
+                places.append((order, _place(part, own)))
     return [place for _, place in sorted(places, key=lambda pair: pair[0])]
+
+
+def _layers(described: list[KerasLSTM], found: layouts.Found) -> list[tuple[layouts.Found, KerasLSTM | None]]:
+    """What was found, with what is said of it; layers whose names look like those of a stack, and are none, apart."""
+    own = _described(described, tuple(found.prefix.strip("/").split("/")))
+    inside: dict[str, list[str]] = {}
+    for name in found.names:
+        inside.setdefault(found.prefix + name[len(found.prefix) :].partition("/")[0], []).append(name)
+    said = [_described(described, tuple(place.split("/"))) for place in inside]
+    layers = [layer for layer in said if layer is not None]
+    if own is not None or len(inside) == 1 or len(layers) < len(inside):
+        return [(found, own)]
+    whole = {_alike(layer) for layer in layers}
+    if len(whole) == 1 and not layers[0].config.get("go_backwards"):  # behind one, what order the next sees is open
+        return [(found, layers[-1])]
+    parts = (replace(found, prefix=f"{place}/", names=tuple(names)) for place, names in inside.items())
+    return list(zip(parts, layers, strict=True))
+
+
+def _alike(layer: KerasLSTM) -> str:
+    """What the layers of one LSTM have in common."""
+    return repr((layer.layout, layer.lost, layer.problem, sorted(layer.fields.items()), sorted(layer.config.items())))
 
 
 def _place(found: layouts.Found, own: KerasLSTM | None) -> Place:

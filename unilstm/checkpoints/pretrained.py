@@ -25,7 +25,7 @@ _LARGEST = 1 << 20
 def save_pretrained(what: Any, folder: str | os.PathLike[str]) -> None:
     """Write an LSTM to a folder: its spec, its weights, and a README card to fill in.
 
-    what: Weights, a unilstm layer of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or paddle.nn.LSTM.
+    what: Weights, a unilstm layer of any backend, or anything else that unilstm.port takes.
     folder: is made if it is not there. A README.md that is there is kept; each other file is written whole or not at
         all, the weights first, so that no config.json is there without them.
 

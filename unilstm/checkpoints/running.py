@@ -124,6 +124,16 @@ def onnx_file(path: Path, x: Array, spec: LSTMSpec) -> Array:
     return y if spec.batch_first else np.swapaxes(y, 0, 1)
 
 
+def keras_file(path: Path, x: Array) -> Array:
+    """A .keras file that unilstm wrote, in Keras."""
+    import keras
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Keras about how it makes arrays of tensors
+        model = keras.saving.load_model(path, compile=False)
+        return np.asarray(keras.ops.convert_to_numpy(model(x)))
+
+
 RUNNERS: dict[str, Callable[..., Array]] = {"torch": _torch, "paddle": _paddle, "keras": _keras, "onnx": _onnx}
 PACKAGES = {"torch": "torch", "paddle": "paddle", "keras": "keras", "onnx": "onnxruntime"}
 SINGLE = ("keras", "onnx")  # Keras's float64 LSTM has float32's accuracy, and onnxruntime has none

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..factory import weights_of
 from ..parameters import Array
 from ..weights import Weights
-from .formats import format_of
+from .formats import Format, format_of
 from .metadata import describe
 
 
@@ -29,9 +29,10 @@ def save(
 ) -> None:
     """Write an LSTM to a file of the type that the suffix names.
 
-    what: Weights, a unilstm layer of any backend, or a raw torch.nn.LSTM, torch.nn.LSTMCell or paddle.nn.LSTM.
+    what: Weights, a unilstm layer of any backend, or anything else that unilstm.port takes.
     path: .safetensors holds any spec, and load() gives back exactly what was saved. .pt and .pth (.bin, .ckpt) hold a
-        plain state_dict, in torch's layout unless `layout` names another, and need torch.
+        plain state_dict, in torch's layout unless `layout` names another, and need torch. .keras is a model that Keras
+        loads and runs, .weights.h5 its weights; see keras_writing.py.
     layout: the names to write under (unilstm.layouts.names()). prefix: what to put before each name.
     allow: the losses to accept, such as "merge-biases"; see Weights.to_layout.
     inputs: of an .onnx model, beside x: "lengths", "state", or both. Any spec is exported, as ONNX's LSTM operator
@@ -52,6 +53,7 @@ def save(
     if inputs:
         raise CheckpointError(f"{target}: inputs={inputs!r} was given, but only an .onnx model has any. Leave it out.")
     layout = layout or chosen.DEFAULT_LAYOUT
+    _refuse_for_layers(target, chosen, layout, prefix)
     arrays = arrays_of(weights, layout, prefix, allow)
     with replacing(target) as temporary:
         chosen.write(temporary, arrays, describe(weights, layout, prefix))
@@ -71,6 +73,17 @@ def _refuse_for_models(target: Path, layout: str | None, prefix: str, allow: str
     for name, value in given.items():
         if value:
             raise CheckpointError(f"{target}: {name}={value!r} has no meaning for an ONNX model. Leave {name} out.")
+
+
+def _refuse_for_layers(target: Path, writer: Format, layout: str | None, prefix: str) -> None:
+    """A file of a framework's own layers has the names of that framework, which say where they are."""
+    layouts = getattr(writer, "LAYOUTS", None)
+    if layouts is not None and layout not in layouts:
+        raise CheckpointError(
+            f"{target}: layout={layout!r} was given, but this file holds {' or '.join(layouts)}. Leave it out."
+        )
+    if layouts is not None and prefix and not getattr(writer, "PREFIXES", False):
+        raise CheckpointError(f"{target}: prefix={prefix!r} has no meaning for a model's layers. Leave it out.")
 
 
 def _refuse_losses(allow: str | tuple[str, ...]) -> None:

@@ -56,21 +56,33 @@ def verify(
     """Compare an LSTM as its source has it with the file that was written of it.
 
     layout, arrays, config: the source's, without a prefix. weights: what was read of them. written: load()'s arguments
-    for the target. Runs in float32, or in float64 where the weights are and the source's framework can.
+    for the target, and "to", its layout. Runs in float32, or in float64 where the weights are and both frameworks can.
     """
-    dtype = "float64" if weights.dtype == "float64" and layout not in running.SINGLE else "float32"
+    single = layout in running.SINGLE or written["to"] == "keras"
+    dtype = "float64" if weights.dtype == "float64" and not single else "float32"
     shape = (_ROWS, _STEPS, weights.spec.input_size)
     x = (2.0 * uniform(11, 0, shape) - 1.0).astype(dtype)
     notes: list[str] = []
     y, source = _run(layout, {name: a.astype(dtype) for name, a in arrays.items()}, config, weights, x, notes)
     if target.suffix.lower() == ".onnx":
         y_target, name = running.onnx_file(target, x, weights.spec), "onnxruntime"
+    elif target.suffix.lower() == ".keras" and weights.dtype != "float16":  # which Keras would compute in, too
+        y_target, name = _run_keras(target, written, x, notes)
     else:
         y_target, name = _run_file(target, written, x, notes)
     largest = float(np.abs(y).max()) or 1.0
     error = float(np.abs(y.astype("f8") - y_target).max())
     eps = error / (float(np.finfo(dtype).eps) * largest)
     return Check(source, name, error, eps, eps <= BOUND, tuple(dict.fromkeys(notes)))
+
+
+def _run_keras(target: Path, written: Mapping[str, Any], x: Array, notes: list[str]) -> tuple[Array, str]:
+    """The model that was written, in Keras where that is here."""
+    try:
+        return running.keras_file(target, x), f"the model in keras {version('keras')}"
+    except ImportError as problem:
+        notes.append(f"keras cannot be used ({problem}): the file is read and run by unilstm itself")
+    return _run_file(target, written, x, notes)
 
 
 def _run_file(target: Path, written: Mapping[str, Any], x: Array, notes: list[str]) -> tuple[Array, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..activations import Activation
 from .layout import Layout
 from .tables import Argument, Form, Names, Part, Piece, Tensor
 
@@ -26,7 +27,33 @@ def split(words: dict[str, str]) -> tuple[Tensor, ...]:
     )
 
 
-# nn.RNN's own arguments, in linen and in nnx.
+# jax.nn's functions, which flax.linen and flax.nnx hand on, by name and with the parameters they have unless told.
+ACTIVATIONS = (
+    ("tanh", Activation("tanh")),
+    ("sigmoid", Activation("sigmoid")),
+    ("relu", Activation("relu")),
+    ("hard_sigmoid", Activation("hard_sigmoid", 1 / 6, 0.5)),
+    ("identity", Activation("affine", 1.0, 0.0)),
+    ("elu", Activation("elu", 1.0)),
+    ("leaky_relu", Activation("leaky_relu", 0.01)),
+    ("softplus", Activation("softplus")),
+    ("soft_sign", Activation("softsign")),
+)
+# The arguments of a cell, and of the nn.RNN around it, in linen and in nnx.
+CELL_ARGUMENTS = (
+    Argument(
+        "gate_fn",
+        table=tuple((name, {"gate_activation": a}) for name, a in ACTIVATIONS),
+        default="sigmoid",
+        rule="A cell of flax has one `gate_fn` for i, f and o, a function of jax.nn by its name.",
+    ),
+    Argument(
+        "activation_fn",
+        table=tuple((name, {"cell_activation": a, "output_activation": a}) for name, a in ACTIVATIONS),
+        default="tanh",
+        rule="A cell of flax has one `activation_fn` for candidate and output, a function of jax.nn by its name.",
+    ),
+)
 RNN_ARGUMENTS = (
     Argument("time_major", table=((False, {"batch_first": True}), (True, {"batch_first": False})), default=False),
     Argument(
@@ -45,6 +72,7 @@ FLAX = Layout(
         Argument("hidden_size", "hidden_size", written=False),
         Argument("input_size", "input_size", written=False),
         Argument("cell", table=(("LSTMCell", {}), ("OptimizedLSTMCell", {})), default="LSTMCell"),
+        *CELL_ARGUMENTS,
         *RNN_ARGUMENTS,
     ),
     bias="single",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .flax import CELL, DIRECTIONS, GATES, RNN_ARGUMENTS, split
+from .flax import CELL, CELL_ARGUMENTS, DIRECTIONS, GATES, RNN_ARGUMENTS, split
 from .layout import Layout
 from .tables import Argument, Form, Names, Part, Piece, Tensor
 
@@ -29,6 +29,7 @@ NNX = Layout(
         Argument("input_size", "input_size", written=False),
         Argument("hidden_size", "hidden_size", written=False),
         Argument("cell", table=tuple((form.name, {"form": form.name}) for form in (LSTM_CELL, OPTIMIZED))),
+        *CELL_ARGUMENTS,
         *RNN_ARGUMENTS,
     ),
     bias="single",
