@@ -216,7 +216,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoResult:
 
 
 def test_every_path_of_every_usable_backend_is_within_the_bound(result: demo.DemoResult) -> None:
-    wanted = {(info.name, path) for info in unilstm.backends() for path in info.paths}
+    # A standard LSTM's steps have to wait for one another.
+    wanted = {(info.name, path) for info in unilstm.backends() for path in info.paths if path != "parallel"}
     assert {(run.backend, run.path) for run in result.runs if run.outputs is not None} == wanted
     for run in result.runs:
         assert run.outputs is None or run.within, f"{run.backend} {run.path}: {run.eps} eps"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mutants import MUTANTS, FaultyLayer, Mutant, registered
+from mutants import MUTANTS, Mutant, registered
 from unilstm_conformance import run_conformance
 from unilstm_conformance.checks import CHECKS
 
@@ -28,7 +28,7 @@ def test_mutant_is_caught(mutant: Mutant) -> None:
 
 def test_sound_backend_passes_what_catches_the_mutant(mutant: Mutant) -> None:
     """The wrapper itself is not the fault."""
-    sound = Mutant(f"Sound{mutant.name}", FaultyLayer, mutant.caught_by, mutant.select, mutant.base)
+    sound = Mutant(f"Sound{mutant.name}", mutant.sound, mutant.caught_by, mutant.select, mutant.base)
     with registered(sound):
         report = run_conformance([sound.name], select=sound.select)
     assert report.ok, report.to_text()

@@ -186,11 +186,11 @@ MASKS: Variants = (
     (
         "candidate-dropout",
         {"recurrent_dropout": 0.4, "recurrent_dropout_kind": "candidate", "lanes": 2, "lane_pooling": "attention"},
-        {"key": 10, "lengths": "ragged"},
+        {"key": 10},
     ),
     (
         "weight-dropout",
-        {"weight_dropout": 0.4, "proj_size": 4, "peephole": True, "direction": "bidirectional"},
+        {"weight_dropout": 0.4, "proj_size": 4, "peephole": True},
         {"key": 11, "dtype": "float64"},
     ),
     (
@@ -200,10 +200,10 @@ MASKS: Variants = (
             "zoneout_cell": 0.3,
             "proj_size": 4,
             "recurrent_dropout": 0.3,
+            "input_dropout": 0.3,
             "lanes": 2,
-            "num_layers": 2,
         },
-        {"key": 12, "lengths": "ragged", "thorough": True},
+        {"key": 12, "thorough": True},
     ),
     (
         "zoneout-gate-recurrence",

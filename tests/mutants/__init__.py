@@ -4,16 +4,29 @@ A mutant wraps a sound layer of a real backend and spoils one thing, through the
 done. Each fault is one that somebody has made: the class says which, in a sentence.
 """
 
-from . import calls, equations, gradients, precision, states, weights  # each registers its mutants
+from . import (  # each registers its mutants
+    blocks,
+    calls,
+    equations,
+    gradients,
+    masks,
+    other_cells,
+    precision,
+    states,
+    weights,
+)
 from .faulty import MUTANTS, FaultyLayer, Mutant, registered
 
 __all__ = [
     "MUTANTS",
     "FaultyLayer",
     "Mutant",
+    "blocks",
     "calls",
     "equations",
     "gradients",
+    "masks",
+    "other_cells",
     "precision",
     "registered",
     "states",

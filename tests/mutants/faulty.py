@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from unilstm import plugins
+from unilstm import cells, plugins
 from unilstm.hookspecs import hookimpl
 from unilstm.weights import Weights
+
+CELL = "mutant-"  # what the names of cells that mutants register begin with
 
 
 class FaultyLayer:
@@ -60,6 +62,12 @@ class Mutant:
     @property
     def fault(self) -> str:
         return (self.layer.__doc__ or "").strip()
+
+    @property
+    def sound(self) -> type[FaultyLayer]:
+        """What the fault is built upon, which has none: a base class that is no mutant, nor a private part of one."""
+        faulty = {mutant.layer for mutant in MUTANTS.values()}
+        return next(base for base in self.layer.__mro__ if base not in faulty and not base.__name__.startswith("_"))
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -113,6 +121,9 @@ def registered(mutant: Mutant) -> Iterator[None]:
         yield
     finally:
         plugins.unregister(mutant.name)
+        for name in cells.names():
+            if name.startswith(CELL):
+                cells.unregister(name)
 
 
 # NumPy helpers for the faults.

@@ -100,7 +100,7 @@ class CellSequenceHeldInPadding(FaultyLayer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None, **named: Any) -> Any:
         y, finals, *cells = self.inner(x, state, lengths=lengths, **named)
-        if cells and lengths is not None:
+        if cells and lengths is not None and self.spec.slots == self.spec.num_directions == 1:
             last = finals[1][-1][:, None] if self.spec.batch_first else finals[1][-1][None]
             cells = [np.where(valid_steps(self, x, lengths), cells[0], last)]
         return (y, finals, *cells)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import plugins
+from .. import cells, plugins
 from ..errors import PathError
 from ..factory import LSTM
 from ..hookspecs import Backend
@@ -103,7 +103,8 @@ def compare(
     for name in backends or ():
         plugins.get(name)
     infos = [info for info in plugins.backends() if backends is None or info.name in backends]
-    jobs = [(info, path) for info in infos for path in (info.paths or ("",))]
+    at_once = cells.get(weights.spec.cell).linear is not None  # else there is no parallel path to show
+    jobs = [(info, path) for info in infos for path in (info.paths or ("",)) if at_once or path != "parallel"]
     runs = []
     for index, (info, path) in enumerate(jobs):
         progress(f"{info.name} {path}".strip(), index, len(jobs))
