@@ -8,7 +8,6 @@ unless the caller says otherwise, and that is told.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,17 +17,18 @@ from typing import Any
 from .. import layouts
 from ..errors import CheckpointError
 from . import hdf5, keras_config
-from .archives import check_sums, parts
+from .archives import PartOf, check_sums, offset, parts
 from .contents import AGAIN, Contents, Entry, Place
 from .formats import library
 from .hdf5 import Open
+from .json_text import LONGEST, parse
 from .keras_config import KerasLSTM
 
 DEFAULT_LAYOUT = "keras"
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
-_LARGEST_CONFIG = 64 << 20
 _VARIABLES = ("kernel", "recurrent_kernel", "bias")  # of a cell, which Keras 3 stores as 0, 1 and 2
 _LAYOUTS = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "haste")  # haste's names are Keras's, too
+_SAID = "its configuration"
 _ASSUMED = (
     "the file has no configuration of it: activations, go_backwards and merge_mode are taken as Keras's defaults; "
     "config= (--config) settles them"
@@ -42,11 +42,12 @@ def read(path: Path) -> Contents:
     open_ = _zipped(path) if zipped else hdf5.opener(path)
     with open_() as file:
         version = hdf5.text(path, file.attrs, "keras_version")
-        model = _json(path, hdf5.text(path, file.attrs, "model_config"))
+        said = hdf5.text(path, file.attrs, "model_config")
+        model = None if said is None else parse(path, said.encode("utf-8", "replace"), _SAID)
         if zipped:
             with zipfile.ZipFile(path) as archive:
-                model = _json(path, archive.read(_CONFIG).decode("utf-8"))
-                version = (_json(path, archive.read(_METADATA).decode("utf-8")) or {}).get("keras_version")
+                model = parse(path, archive.read(_CONFIG), _SAID)
+                version = (parse(path, archive.read(_METADATA), "its metadata") or {}).get("keras_version")
         root = file.get("model_weights", file)
         if version is None and root is not file:
             version = hdf5.text(path, root.attrs, "keras_version")
@@ -65,25 +66,19 @@ def _zipped(path: Path) -> Open:
     for name in (_CONFIG, _METADATA, _WEIGHTS):
         if name not in found:
             raise CheckpointError(f"{path}: has no part {name!r}, as every Keras file has. {AGAIN}")
-    if found[_CONFIG].file_size > _LARGEST_CONFIG:
-        raise CheckpointError(f"{path}: its configuration is longer than {_LARGEST_CONFIG:,} bytes. {AGAIN}")
+    for name in (_CONFIG, _METADATA):
+        if found[name].file_size > LONGEST:
+            raise CheckpointError(f"{path}: its part {name!r} is longer than {LONGEST:,} bytes. {AGAIN}")
     check_sums(path, list(found.values()))
+
+    start, size = offset(path, found[_WEIGHTS]), found[_WEIGHTS].file_size
 
     @contextlib.contextmanager
     def open_() -> Iterator[Any]:
-        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as inner, h5py.File(inner, "r") as file:
+        with PartOf(path, start, size) as inner, h5py.File(inner, "r") as file:
             yield file
 
     return open_
-
-
-def _json(path: Path, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path}: its configuration is not JSON ({problem}). {AGAIN}") from None
 
 
 def _name(path: Path, file: Any, place: str, known: Mapping[str, str]) -> str:
