@@ -8,6 +8,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@cache
+def bytes_of(bomb: str) -> bytes:
+    return BOMBS[bomb]()
+
+
 def torch_zip(bomb: str, script_: bool = False) -> Make:
     """A pickle as the index of a torch.save file, or of a TorchScript archive."""
 
@@ -72,7 +78,7 @@ def torch_zip(bomb: str, script_: bool = False) -> Make:
             parts = {part.filename: archive.read(part) for part in archive.infolist()}
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in parts.items():
-                archive.writestr(name, BOMBS[bomb]() if name.endswith("/data.pkl") else content)
+                archive.writestr(name, bytes_of(bomb) if name.endswith("/data.pkl") else content)
 
     return make
 
@@ -82,13 +88,13 @@ def torch_legacy(bomb: str) -> Make:
         import torch
 
         head = (torch.serialization.MAGIC_NUMBER, 1001, {"protocol_version": 1001, "little_endian": True})
-        path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + BOMBS[bomb]())
+        path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + bytes_of(bomb))
 
     return make
 
 
 def plain(bomb: str) -> Make:
-    return lambda path, trace: path.write_bytes(BOMBS[bomb]()) and None
+    return lambda path, trace: path.write_bytes(bytes_of(bomb)) and None
 
 
 def long_name(path: Path, trace: Path) -> None:
@@ -187,19 +193,24 @@ def text_of(key: str) -> Make:
 # HDF5 and Keras.
 
 
+@cache
+def h5_bytes(fill: Callable[[Any], None]) -> bytes:
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        fill(file)
+    return buffer.getvalue()
+
+
 def h5_of(fill: Callable[[Any], None]) -> Make:
     """An HDF5 file, by itself or in a .keras file."""
 
     def make(path: Path, trace: Path) -> None:
-        import h5py
-
-        buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as file:
-            fill(file)
         if path.suffix == ".keras":
-            keras_zip("model.weights.h5", buffer.getvalue())(path, trace)
+            keras_zip("model.weights.h5", h5_bytes(fill))(path, trace)
         else:
-            path.write_bytes(buffer.getvalue())
+            path.write_bytes(h5_bytes(fill))
 
     return make
 

@@ -136,6 +136,27 @@ def test_what_onnxruntime_quantised_is_dequantised(tmp_path: Path) -> None:
     assert "dequantised" in str(unilstm.inspect(tmp_path / "q.onnx")[0].uncertain)
 
 
+def test_a_batch_that_comes_first_is_read(tmp_path: Path) -> None:
+    """layout=1, which onnxruntime does not run and ONNX's own reference does."""
+    reference = pytest.importorskip("onnx.reference")
+    path = model(tmp_path / "m.onnx", [lstm(layout=1)], constants(MAPPING), opset_imports=[helper.make_opsetid("", 14)])
+    loaded = unilstm.load(path)
+    assert loaded == Weights(SPEC.replace(batch_first=True), draw(SPEC))
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("f4")
+    (y,) = reference.ReferenceEvaluator(str(path)).run(None, {"X": x})
+    assert np.abs(unilstm.LSTM(loaded)(x)[0] - y[:, :, 0]).max() <= 1e-6
+
+
+def test_layers_whose_batch_comes_first_are_one_lstm_and_mixed_ones_are_two(tmp_path: Path) -> None:
+    arrays = constants(layer(SPEC, 1), "a.") + constants(layer(LSTMSpec(4, 4, batch_first=False), 2), "b.")
+    axis = constant("two", np.array([2]))
+    nodes = [lstm("a.", layout=1), axis, node("Squeeze", ["Y", "two"], "x_1"), lstm("b.", "x_1", "Z", layout=1)]
+    assert unilstm.load(model(tmp_path / "m.onnx", nodes, arrays)).spec == LSTMSpec(3, 4, num_layers=2)
+    nodes[-1] = lstm("b.", "x_1", "Z")
+    found = unilstm.inspect(model(tmp_path / "m.onnx", nodes, arrays))
+    assert [f.spec.batch_first for f in found if f.spec] == [True, False]
+
+
 def test_layers_that_feed_each_other_are_one_lstm(tmp_path: Path) -> None:
     below = LSTMSpec(3, 4, batch_first=False, direction="bidirectional")
     above = LSTMSpec(8, 4, batch_first=False, direction="bidirectional")
