@@ -186,6 +186,8 @@ def run(count: int, seed: int = 0, wanted: str = "") -> tuple[Counter[tuple[str,
                     failures.append(line.strip())
                 else:
                     results[rest, word] += 1
+                    if results.total() % 10_000 == 0:
+                        print(f"{results.total():,} files", file=sys.stderr, flush=True)
             error = (process.stderr.read() if process.stderr else "").strip().splitlines()
         if process.returncode == 0:
             break
