@@ -23,10 +23,12 @@ import tempfile
 import time
 import warnings
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import unilstm
 from unilstm import CheckpointError, LSTMSpec, Weights
+from unilstm.checkpoints import safetensors_file
 
 FILES = Path(__file__).parent / "files"
 SECONDS, BYTES, SLOW = 20, 4 << 30, 2.0
@@ -57,12 +59,21 @@ def corpus(folder: Path) -> dict[str, Path]:
         shutil.copy(str(GOLDEN / "onnx" / name), folder / name)
     for name in ("flax.msgpack", "flax_chunked.msgpack", "equinox.eqx", "mxnet.params"):
         shutil.copy(FILES / name, folder / name)
-    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "own.safetensors")}
-    (folder / "m.safetensors.index.json").write_text(json.dumps(index))
+    unilstm.save_pretrained(weights, folder / "pretrained")
+    sharded(weights, folder / "sharded")
     for name in ("orbax_ocdbt", "orbax_zarr", "orbax_zarr3"):
         with zipfile.ZipFile(FILES / f"{name}.zip") as archive:
             archive.extractall(folder / name)
     return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def sharded(weights: Weights, folder: Path) -> None:
+    """An index and two files, every other array in each."""
+    folder.mkdir()
+    shards = {name: f"model-{n % 2 + 1}-of-2.safetensors" for n, name in enumerate(weights)}
+    for shard in set(shards.values()):
+        safetensors_file.write(folder / shard, {n: a for n, a in weights.items() if shards[n] == shard}, {})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -102,8 +113,8 @@ def mutate_zip(data: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def mutant(files: dict[str, Path], seed: int, folder: Path, wanted: str = "") -> Path:
-    """The file of a seed."""
+def mutant(files: dict[str, Path], seed: int, folder: Path, wanted: str = "") -> tuple[str, Path]:
+    """The file of a seed, and the name of that which it was made of."""
     rng = random.Random(seed)
     source = files[rng.choice([name for name in files if name.endswith(wanted)])]
     if source.is_dir():
@@ -112,19 +123,23 @@ def mutant(files: dict[str, Path], seed: int, folder: Path, wanted: str = "") ->
         shutil.copytree(source, target)
         victim = rng.choice(sorted(path for path in target.rglob("*") if path.is_file()))
         victim.write_bytes(mutate(victim.read_bytes(), rng))
-        return target
+        return source.name, target
     data = source.read_bytes()
     data = mutate_zip(data, rng) if zipfile.is_zipfile(source) and rng.random() < 0.6 else mutate(data, rng)
     target = folder / f"m.{source.name.partition('.')[2]}"
     target.write_bytes(data)
-    return target
+    return source.name, target
 
 
 def attempt(path: Path) -> str:
-    """Open, inspect and load. Returns what came of it."""
+    """Open, inspect and load, each LSTM if there are several. Returns what came of it."""
+    layout = "equinox" if path.suffix == ".eqx" else None
     try:
         found = unilstm.inspect(path)
-        unilstm.load(path, dtype="float32", layout="equinox" if path.suffix == ".eqx" else None)
+        for prefix in {lstm.prefix for lstm in found} if len(found) > 1 else [None]:
+            unilstm.load(path, dtype="float32", layout=layout, prefix=prefix)
+        if path.name == "pretrained":
+            unilstm.from_pretrained(path)
     except CheckpointError:
         return "refused"
     return "read" if found else "empty"
@@ -136,7 +151,7 @@ def child(seeds: range, wanted: str) -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         files, folder = corpus(Path(one)), Path(two)
         for path in files.values():  # imports are done, and what they take is not counted
-            attempt(path)
+            assert attempt(path) == "read", path
         status = Path("/proc/self/status").read_text()
         held = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmSize"))
         resource.setrlimit(resource.RLIMIT_AS, (held + BYTES, held + BYTES))
@@ -144,18 +159,21 @@ def child(seeds: range, wanted: str) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         for seed in seeds:
             print(f"next {seed}", flush=True)
-            path = mutant(files, seed, folder, wanted)
+            name, path = mutant(files, seed, folder, wanted)
             signal.alarm(SECONDS)
             start = time.process_time()
             result = attempt(path)
             took = time.process_time() - start
             signal.alarm(0)
-            print(result if took < SLOW else f"slow {seed} {took:.1f} s {path.name}", flush=True)
+            print(f"{result} {name}" if took < SLOW else f"slow {seed} {took:.1f} s {name}", flush=True)
 
 
-def run(count: int, seed: int = 0, wanted: str = "") -> tuple[dict[str, int], list[str]]:
-    """How often each result came, and what failed. A child that dies is replaced, from the next file on."""
-    results: dict[str, int] = {}
+def run(count: int, seed: int = 0, wanted: str = "") -> tuple[Counter[tuple[str, str]], list[str]]:
+    """How often each result came of each valid file's mutants, and what failed.
+
+    A child that dies is replaced, from the next file on.
+    """
+    results: Counter[tuple[str, str]] = Counter()
     failures: list[str] = []
     start, end = seed, seed + count
     while start < end and len(failures) < 20:
@@ -169,7 +187,9 @@ def run(count: int, seed: int = 0, wanted: str = "") -> tuple[dict[str, int], li
                 elif word == "slow":
                     failures.append(line.strip())
                 else:
-                    results[word] = results.get(word, 0) + 1
+                    results[rest, word] += 1
+                    if results.total() % 10_000 == 0:
+                        print(f"{results.total():,} files", file=sys.stderr, flush=True)
             error = (process.stderr.read() if process.stderr else "").strip().splitlines()
         if process.returncode == 0:
             break
@@ -192,11 +212,15 @@ def main() -> None:
     elif said.one is not None:
         with tempfile.TemporaryDirectory() as one:
             kept = Path(tempfile.mkdtemp())
-            path = mutant(corpus(Path(one)), said.one, kept, said.format)
+            _, path = mutant(corpus(Path(one)), said.one, kept, said.format)
             print(path, attempt(path))
     else:
+        start = time.monotonic()
         results, failures = run(said.count, said.seed, said.format)
-        print(f"{sum(results.values())} files: {results}")
+        for name in sorted({name for name, _ in results}):
+            of = {result: count for (source, result), count in sorted(results.items()) if source == name}
+            print(f"{name:<40} {sum(of.values()):>6} files: {of}")
+        print(f"{results.total()} files in {time.monotonic() - start:.0f} s")
         print("\n".join(failures) or "nothing failed")
         sys.exit(bool(failures))
 

@@ -195,7 +195,7 @@ def test_a_source_that_is_the_target_is_converted_whole(tmp_path: Path, suffix: 
 
 # Whole or untouched.
 
-WRITTEN = [".safetensors", ".pt", ".pdparams", ".npz"]
+WRITTEN = [".safetensors", ".pt", ".pdparams", ".npz", ".onnx"]
 CONVERT = "import sys, unilstm; unilstm.convert(sys.argv[1], sys.argv[2], check=False)"
 
 

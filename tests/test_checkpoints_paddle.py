@@ -82,11 +82,11 @@ HOSTILE = {
     "a huge text": (lambda trace: b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"a.", "cannot be read"),
     "a huge bytearray": (lambda trace: b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"a.", "cannot be read"),
     "a huge frame": (lambda trace: b"\x80\x04\x95" + (2**50).to_bytes(8, "little") + b"N.", "cannot be read"),
-    "a deep key": (lambda trace: nested_key(900_000), "tuple as a key"),
+    "a deep key": (lambda trace: nested_key(500_000), "tuple as a key"),
     "an extension": (lambda trace: b"\x80\x04\x82\x01.", "cannot be read"),
     "a persistent id": (lambda trace: b"\x80\x04N\x51.", "a reference to something outside"),
     "no pickle": (lambda trace: b"hello world", "cannot be read"),
-    "steps without end": (lambda trace: b"\x80\x04" + b"N0" * 600_000 + b"N.", "more than 1,000,000 steps"),
+    "steps without end": (lambda trace: b"\x80\x04" + b"N0" * 600_000 + b"N.", "more than 600,000 steps"),
 }
 
 
@@ -104,12 +104,6 @@ def test_an_array_that_claims_more_than_it_has_is_refused(tmp_path: Path) -> Non
     assert data.count(b"K\x07K\x05\x86") == 1
     (tmp_path / "m.pdparams").write_bytes(data.replace(b"K\x07K\x05\x86", b"K\xf7K\xf5\x86"))
     with pytest.raises(CheckpointError, match=r"an array of shape \[247, 245\] with 140 bytes"):
-        unilstm.load(tmp_path / "m.pdparams")
-
-
-def test_a_million_keys_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "m.pdparams").write_bytes(pickle.dumps({f"k{n}": 0 for n in range(1_000_000)}))
-    with pytest.raises(CheckpointError, match=r"more than 1,000,000 steps"):
         unilstm.load(tmp_path / "m.pdparams")
 
 

@@ -151,14 +151,6 @@ def test_a_file_that_was_saved_without_checksums_is_read(tmp_path: Path) -> None
     assert unilstm.load(path, config=FIRST) == draw()
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-def test_a_million_keys_are_refused(tmp_path: Path, legacy: bool) -> None:
-    state = {f"k{n}": 0 for n in range(1_000_000)}
-    torch.save(state, tmp_path / "m.pt", _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(CheckpointError, match=r"its index of tensors has|its pickle takes more than"):
-        unilstm.load(tmp_path / "m.pt")
-
-
 # TorchScript.
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +71,7 @@ BROKEN = {
         "is not of an LSTM",
     ),
     "no spec": (lambda folder: (folder / "config.json").write_text('{"model_type": "unilstm"}'), "impossible spec"),
-    "long": (lambda folder: (folder / "config.json").write_text(" " * (2 << 20)), "is longer than"),
+    "long": (lambda folder: (folder / "config.json").write_text(" " * (17 << 20)), "is longer than"),
     "another spec": (
         lambda folder: (folder / "config.json").write_text(
             '{"model_type": "unilstm", "spec": {"input_size": 3, "hidden_size": 5}}'
@@ -90,3 +94,38 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(CheckpointError, match="cannot be made"):
         unilstm.save_pretrained(draw(), tmp_path / "taken")
+
+
+SAVE = "import sys, unilstm; unilstm.save_pretrained(unilstm.load(sys.argv[1]), sys.argv[2])"
+
+
+def interrupted(tmp_path: Path, before: str) -> subprocess.CompletedProcess[str]:
+    """A model of 4 MB goes where one of 1 KB is, in a process to which something happens."""
+    unilstm.save_pretrained(draw(), tmp_path / "model")
+    unilstm.save(draw(LSTMSpec(256, 256, num_layers=2)), tmp_path / "large.safetensors")
+    command = [sys.executable, "-c", before + SAVE, str(tmp_path / "large.safetensors"), str(tmp_path / "model")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits are POSIX's")
+def test_a_disk_that_fills_up_leaves_the_old_model_whole(tmp_path: Path) -> None:
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); "
+    assert "cannot be written" in interrupted(tmp_path, limit).stderr
+    assert unilstm.from_pretrained(tmp_path / "model").weights() == draw()
+    assert len(list((tmp_path / "model").iterdir())) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_kill_leaves_the_old_model_or_one_that_is_refused(tmp_path: Path, written: int) -> None:
+    """Between the two files that make a model the new weights are there with the old config.json, which is noticed."""
+    kill = "import os, signal; left = [None] * " + str(written) + "; "
+    kill += "os.fsync = lambda *args: (left.pop(), left or os.kill(os.getpid(), signal.SIGKILL)); "
+    done = interrupted(tmp_path, kill)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    if written == 1:
+        assert unilstm.from_pretrained(tmp_path / "model").weights() == draw()
+    else:
+        with pytest.raises(CheckpointError, match="Write the folder again"):
+            unilstm.from_pretrained(tmp_path / "model")

@@ -14,6 +14,7 @@ from ..errors import CheckpointError, UnilstmError
 from ..parameters import Array
 
 MOST_ARRAYS = 100_000  # the largest models have some ten thousand; a file with a million names is made to keep us busy
+_MOST_PARTS = 1_000_000  # of all names together
 AGAIN = "It is truncated, damaged, or of another type under this name. Copy or download it again."
 
 
@@ -69,6 +70,13 @@ class Contents:
 
     def __post_init__(self) -> None:
         check_count(self.path, len(self.entries))
+        prefixes = [place.prefix for place in self.told]
+        for text in (*self.entries, *self.metadata, *self.metadata.values(), *prefixes):
+            if not isinstance(text, str):  # protobuf gives bytes that are no UTF-8 as they are
+                raise CheckpointError(f"{self.path}: has a name that is not text: {text[:40]!r}. {AGAIN}")
+        parts = sum(name.count(".") + name.count("/") + name.count(":") for name in self.entries)
+        if parts > _MOST_PARTS:  # each may be where an LSTM's prefix ends
+            raise CheckpointError(f"{self.path}: has names of {parts:,} parts, more than {_MOST_PARTS:,}. {AGAIN}")
 
     def dtypes(self, names: Iterable[str]) -> str:
         """The dtypes of some arrays: one name, or several joined by "+"."""

@@ -78,51 +78,70 @@ def convert(
 
     The target is written whole or not at all. Raises what load() and save() raise.
     """
-    path, goal = Path(source), Path(target)
+    goal = Path(target)
+    _check_names(layout, to, dtype)
+    writer = format_of(goal, writing=True)
+    contents = open_checkpoint(Path(source), template)
+    place, weights = chosen(contents, layout, lstm, config, dtype, mapped=True)
+    rest = {} if only_lstm else _beside(contents, place)
+    job = _Job(contents, place, weights, goal, writer, to or writer.DEFAULT_LAYOUT, rest)
+    unchecked = _unchecked(weights) if check is None else None
+    verified = check or (check is None and unchecked is None)
+    # As they are in the source's file, which may be the one that is about to be replaced.
+    before = dict(Arrays(contents, place.names, weights.dtype)) if verified else None
+    job.write(allow)
+    said = {**place.config, **(config or {})}
+    checked = None if before is None else _verify(place, before, said, goal, (job.to, job.prefix), weights)
+    return Conversion(str(goal), job.to, job.prefix, weights, len(job.carried), job.left, checked, unchecked)
+
+
+def _check_names(layout: str | None, to: str | None, dtype: str | None) -> None:
+    """An unknown layout or dtype is the caller's mistake, not a file's."""
     if dtype is not None:
         check_dtype(dtype)
     for name in (layout, to):
         if name is not None:
             layouts.get(name)
-    writer = format_of(goal, writing=True)
-    contents = open_checkpoint(path, template)
-    place, weights = chosen(contents, layout, lstm, config, dtype, mapped=True)
-    model = hasattr(writer, "export")
-    to = to or writer.DEFAULT_LAYOUT
-    rest = {} if only_lstm else _beside(contents, place)
-    carried = rest if getattr(writer, "CARRIES", False) else {}
-    prefix = _prefix(contents, place, to) if carried else ""
-    unchecked = _unchecked(weights) if check is None else None
-    before = None  # the source's arrays as they are in its file, which may be the one that is about to be replaced
-    if check or (check is None and unchecked is None):
-        before = dict(Arrays(contents, place.names, weights.dtype))
-    if model:
-        save(weights, goal, layout=to, allow=allow)
-    else:
-        _write(contents, writer, goal, weights, (to, prefix, allow), carried)
-    said = {**place.config, **(config or {})}
-    checked = None if before is None else _verify(place, before, said, goal, (to, prefix), weights)
-    left = None
-    if rest and not carried:
-        left = f"{len(rest)} other arrays stay behind: a {goal.suffix} file holds an LSTM and nothing else"
-    return Conversion(str(goal), to, prefix, weights, len(carried), left, checked, unchecked)
 
 
-def _write(
-    contents: Contents,
-    writer: Format,
-    goal: Path,
-    weights: Weights,
-    how: tuple[str | None, str, str | tuple[str, ...]],
-    carried: Mapping[str, str],
-) -> None:
-    """The LSTM's arrays (how: layout, prefix, losses to accept), and those that come along, one after the other."""
-    to, prefix, allow = how
-    arrays = arrays_of(weights, None if _same(weights, to) else to, prefix, () if _same(weights, to) else allow)
-    _refuse_collisions(contents, arrays, carried)
-    about = describe(weights, to, prefix, arrays if carried else None)
-    with replacing(goal) as temporary:
-        writer.write(temporary, {**arrays, **{new: contents.entries[old] for new, old in carried.items()}}, about)
+@dataclass
+class _Job:
+    """What is to be written. rest: what lies beside the LSTM, name in the target → name in the source."""
+
+    contents: Contents
+    place: Place
+    weights: Weights
+    goal: Path
+    writer: Format
+    to: str | None
+    rest: Mapping[str, str]
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        return self.rest if getattr(self.writer, "CARRIES", False) else {}
+
+    @property
+    def prefix(self) -> str:
+        return _prefix(self.contents, self.place, self.to) if self.carried else ""
+
+    @property
+    def left(self) -> str | None:
+        if not self.rest or self.carried:
+            return None
+        return f"{len(self.rest)} other arrays stay behind: a {self.goal.suffix} file holds an LSTM and nothing else"
+
+    def write(self, allow: str | tuple[str, ...]) -> None:
+        """The LSTM's arrays and those that come along, one after the other; or a model of the LSTM."""
+        if hasattr(self.writer, "export"):
+            save(self.weights, self.goal, layout=self.to, allow=allow)
+            return
+        same = _same(self.weights, self.to)
+        arrays = arrays_of(self.weights, None if same else self.to, self.prefix, () if same else allow)
+        _refuse_collisions(self.contents, arrays, self.carried)
+        about = describe(self.weights, self.to, self.prefix, arrays if self.carried else None)
+        others = {new: self.contents.entries[old] for new, old in self.carried.items()}
+        with replacing(self.goal) as temporary:
+            self.writer.write(temporary, {**arrays, **others}, about)
 
 
 def _same(weights: Weights, to: str | None) -> bool:

@@ -23,6 +23,7 @@ _ARRAY, _SCALAR = 1, 3  # flax's extension types; 2 is a Python complex
 _CHUNKED = "__msgpack_chunked_array__"  # the key of an array that was too large for one extension
 _PIECE = 1 << 30  # bytes of an array, above which it is written in pieces
 _LONGEST = 4096  # items of a list; state_dicts have dicts in their place
+_MOST_ITEMS = 3 * MOST_ARRAYS  # of all dicts and lists
 _DTYPES = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)), "bfloat16"}
 _DTYPES |= {"float16", "float32", "float64"}
 
@@ -55,10 +56,22 @@ def read(path: Path) -> Contents:
 
 
 def _unpack(data: bytes) -> Any:
-    """Lists are bounded because msgpack makes room for as many items as a list says it has."""
+    """Lists are bounded because msgpack makes room for as many items as a list says it has; and all dicts and lists
+    together, because one byte is enough for an empty one."""
     msgpack = library("msgpack", "flax", ".msgpack")
+    left = _MOST_ITEMS
+
+    def counted(container: Any) -> Any:
+        nonlocal left
+        left -= 1 + len(container)
+        if left < 0:
+            raise ValueError(f"more than {_MOST_ITEMS:,} items")
+        return container
+
     return msgpack.unpackb(
         data,
+        object_hook=counted,
+        list_hook=counted,
         ext_hook=_extension,
         strict_map_key=False,
         use_list=True,

@@ -14,14 +14,14 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..parameters import Array
-from .contents import AGAIN, Entry, check_count
+from .contents import AGAIN, MOST_ARRAYS, Entry, check_count
 from .formats import library
+from .json_text import LONGEST
 
 Open = Callable[[], contextlib.AbstractContextManager[Any]]  # an open h5py.File
 _DEPTH = 64
 _HEAP = b"GCOL\x01\0\0\0"  # how a global heap starts
 _RATIO = 4  # times that chunked data may grow when it is unpacked; trained weights hardly shrink
-_LONGEST_TEXT = 64 << 20  # bytes; the configuration of a model with a thousand layers has one MB
 
 
 def opener(path: Path) -> Open:
@@ -59,12 +59,26 @@ def datasets(path: Path, file: Any) -> dict[str, Any]:
                 found[where] = item
         check_count(path, len(found))
 
+    _count_links(path, file)
     walk(file, "", 0)
     return found
 
 
+def _count_links(path: Path, file: Any) -> None:
+    """Refuse a file of too many names before any of them is opened. The library passes every link once."""
+    count = 0
+
+    def one(_: bytes) -> bool | None:
+        nonlocal count
+        count += 1
+        return count > MOST_ARRAYS or None  # anything but None ends it; an error would be lost in the library
+
+    file.id.links.visit(one)
+    check_count(path, count)
+
+
 def check_texts(path: Path, names: tuple[str, ...]) -> None:
-    """Refuse a file that has a text attribute longer than itself.
+    """Refuse a file that has a text attribute longer than itself, or than any text is.
 
     The library makes room for as many bytes as the attribute says it has, four billion perhaps, before it looks for
     them; and it cannot be asked for the number. So the attributes are looked for in the bytes of the file: a header of
@@ -82,7 +96,7 @@ def check_texts(path: Path, names: tuple[str, ...]) -> None:
             while at >= 0:
                 for header in (at - 8, at - 9):
                     length = _claimed(data, header, at, len(needle))
-                    if length > len(data):
+                    if length > min(len(data), LONGEST):
                         raise CheckpointError(f"{path}: its attribute {name!r} claims {length:,} bytes. {AGAIN}")
                 at = data.find(needle, at + 1)
 
@@ -123,8 +137,8 @@ def text(path: Path, attributes: Any, name: str) -> str | None:
     """An attribute that is text; None where there is none of this name."""
     if name not in attributes:
         return None
-    if attributes.get_id(name).get_storage_size() > _LONGEST_TEXT:
-        raise CheckpointError(f"{path}: its attribute {name!r} is longer than {_LONGEST_TEXT:,} bytes. {AGAIN}")
+    if attributes.get_id(name).get_storage_size() > LONGEST:
+        raise CheckpointError(f"{path}: its attribute {name!r} is longer than {LONGEST:,} bytes. {AGAIN}")
     library_ = library("h5py", "keras", "HDF5")
     if library_.check_string_dtype(attributes.get_id(name).dtype) is None:
         return None

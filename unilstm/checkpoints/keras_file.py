@@ -8,7 +8,6 @@ unless the caller says otherwise, and that is told.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,18 +18,19 @@ from typing import Any
 from .. import layouts
 from ..errors import CheckpointError
 from . import hdf5, keras_config
-from .archives import check_sums, parts
+from .archives import PartOf, check_sums, offset, parts
 from .contents import AGAIN, Contents, Entry, Place
 from .formats import library
 from .hdf5 import Open
+from .json_text import LONGEST, parse
 from .keras_config import KerasLSTM
 from .metadata import KEY
 
 DEFAULT_LAYOUT = "keras"
 WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
-_LARGEST_CONFIG = 64 << 20
 _VARIABLES = ("kernel", "recurrent_kernel", "bias")  # of a cell, which Keras 3 stores as 0, 1 and 2
 _LAYOUTS = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "haste")  # haste's names are Keras's, too
+_SAID = "its configuration"
 _ASSUMED = (
     "the file has no configuration of it: activations, go_backwards and merge_mode are taken as Keras's defaults; "
     "config= (--config) settles them"
@@ -44,11 +44,12 @@ def read(path: Path) -> Contents:
     open_ = _zipped(path) if zipped else hdf5.opener(path)
     with open_() as file:
         version, own = hdf5.text(path, file.attrs, "keras_version"), hdf5.text(path, file.attrs, KEY)
-        model = _json(path, hdf5.text(path, file.attrs, "model_config"))
+        said = hdf5.text(path, file.attrs, "model_config")
+        model = None if said is None else parse(path, said.encode("utf-8", "replace"), _SAID)
         if zipped:
             with zipfile.ZipFile(path) as archive:
-                model = _json(path, archive.read(CONFIG).decode("utf-8"))
-                about = _json(path, archive.read(METADATA).decode("utf-8"))
+                model = parse(path, archive.read(CONFIG), _SAID)
+                about = parse(path, archive.read(METADATA), "its metadata")
                 about = about if isinstance(about, dict) else {}
                 version, own = about.get("keras_version"), about.get(KEY)
         root = file.get("model_weights", file)
@@ -70,25 +71,19 @@ def _zipped(path: Path) -> Open:
     for name in (CONFIG, METADATA, WEIGHTS):
         if name not in found:
             raise CheckpointError(f"{path}: has no part {name!r}, as every Keras file has. {AGAIN}")
-    if found[CONFIG].file_size > _LARGEST_CONFIG:
-        raise CheckpointError(f"{path}: its configuration is longer than {_LARGEST_CONFIG:,} bytes. {AGAIN}")
+    for name in (CONFIG, METADATA):
+        if found[name].file_size > LONGEST:
+            raise CheckpointError(f"{path}: its part {name!r} is longer than {LONGEST:,} bytes. {AGAIN}")
     check_sums(path, list(found.values()))
+
+    start, size = offset(path, found[WEIGHTS]), found[WEIGHTS].file_size
 
     @contextlib.contextmanager
     def open_() -> Iterator[Any]:
-        with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as inner, h5py.File(inner, "r") as file:
+        with PartOf(path, start, size) as inner, h5py.File(inner, "r") as file:
             yield file
 
     return open_
-
-
-def _json(path: Path, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path}: its configuration is not JSON ({problem}). {AGAIN}") from None
 
 
 def _name(path: Path, file: Any, place: str, known: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from ..errors import CheckpointError, SpecError
 from ..spec import LSTMSpec
 from ..weights import Weights
 from .contents import Contents
+from .json_text import parse
 
 KEY = "unilstm"
 FORMAT = 1
@@ -58,9 +59,9 @@ def read_about(contents: Contents) -> About | None:
     if text is None:
         return None
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise _bad(contents, f"is not JSON ({problem})") from None
+        fields = parse(contents.path, text.encode("utf-8", "replace"), "its text")
+    except CheckpointError as problem:
+        raise _bad(contents, f"cannot be read: {problem}") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
         raise _bad(contents, "has no format number")
     if fields["format"] > FORMAT:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import CheckpointError
 from .contents import check_count
 
+_LONGEST = 1024  # characters of a name: that of a long key would be a part of the name of all that lies below it
 _DEPTH = 64  # nesting of dicts and lists; real checkpoints have two or three levels
 
 
@@ -29,6 +30,10 @@ def leaves(path: Path, loaded: Any, wanted: Callable[[Any], bool], separator: st
     met: set[int] = set()
 
     def walk(value: Any, holder: str, key: str, depth: int) -> Iterator[Leaf]:
+        if len(holder) + len(key) > _LONGEST:
+            raise CheckpointError(
+                f"{path}: has a name of more than {_LONGEST:,} characters. Save its arrays under shorter names."
+            )
         if wanted(value):
             yield Leaf(holder + key, holder, value)
         elif isinstance(value, (dict, list, tuple)) and id(value) not in met:

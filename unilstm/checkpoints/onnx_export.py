@@ -17,7 +17,8 @@ from ..errors import CheckpointError
 from ..spec import LSTMSpec
 from ..weights import Weights
 from .metadata import describe, describe_as
-from .onnx_recording import IR_VERSION, OPSET, OnnxOps, Recorder, Symbol
+from .onnx_recording import OnnxOps
+from .onnx_symbols import IR_VERSION, OPSET, Recorder, Symbol
 
 INPUTS = ("lengths", "state")
 # What of a cell the operator has beside the standard one, and what of the loop it leaves to the nodes around it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from .onnx_lstms import Layer, stacks
 
 DEFAULT_LAYOUT = "onnx"
 _LARGEST = 2 << 30  # what protobuf can hold
-_GRAPH, _NODE, _INITIALISER = 7, 1, 5  # fields of ModelProto and of GraphProto
+_MOST_PARTS = 500_000  # a model of ten thousand nodes has some two hundred thousand
+_DEPTH = 100  # of messages in messages, more than which protobuf refuses
+_NODE, _INITIALISER = 1, 5  # fields of GraphProto
 
 
 def read(path: Path) -> Contents:
@@ -31,7 +33,7 @@ def read(path: Path) -> Contents:
     size = path.stat().st_size
     if size >= _LARGEST:
         raise CheckpointError(f"{path}: has {size} bytes, more than an ONNX file can have. {AGAIN}")
-    _check_parts(path)
+    _check_parts(path, onnx.ModelProto.DESCRIPTOR)
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as problem:  # protobuf's own classes
@@ -99,15 +101,29 @@ def _same(array: Array) -> Array:
     return array
 
 
-def _check_parts(path: Path) -> None:
-    """Count nodes and initialisers before protobuf makes an object of each, which takes a hundred times its bytes."""
+def _check_parts(path: Path, model: Any) -> None:
+    """Count nodes and initialisers, and all messages and texts, before protobuf makes an object of each, which takes a
+    hundred times its bytes. model: the descriptor of ModelProto."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        count = 0
-        for field, start, end in _fields(data, 0, len(data)):
-            if field == _GRAPH:
-                for inner, _, _ in _fields(data, start, end):
-                    count += inner in (_NODE, _INITIALISER)
-                    check_count(path, count)
+        total = arrays = 0
+        left = [(0, len(data), model, 0)]
+        while left:
+            at, end, message, depth = left.pop()
+            inner, counted = _inner(message), (_NODE, _INITIALISER) if message.name == "GraphProto" else ()
+            for field, start, stop in _fields(data, at, end):
+                total += 1
+                arrays += field in counted
+                check_count(path, arrays)
+                if total > _MOST_PARTS:
+                    raise CheckpointError(f"{path}: has more than {_MOST_PARTS:,} messages and texts. {AGAIN}")
+                if field in inner and start < stop and depth < _DEPTH:
+                    left.append((start, stop, inner[field], depth + 1))
+
+
+@cache
+def _inner(message: Any) -> dict[int, Any]:
+    """The fields of a message that are messages: their numbers and descriptors."""
+    return {n: field.message_type for n, field in message.fields_by_number.items() if field.message_type is not None}
 
 
 def _fields(data: Any, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -5,7 +5,6 @@ Needs zstandard; neither orbax nor TensorStore.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,10 @@ from ..errors import CheckpointError
 from ..parameters import Array
 from . import ocdbt, zarr_array
 from .contents import AGAIN, Contents, Entry, check_count
+from .json_text import parse_file
 from .zarr_array import Description, Get
 
 METADATA = "_METADATA"
-_LARGEST = 64 << 20
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -52,8 +51,10 @@ def _array(folder: Path, name: str, description: Description, get: Get, place: s
 
 
 def _children(folder: Path) -> list[Path]:
-    found = [child for child in folder.iterdir() if child.is_dir()]
-    check_count(folder, len(found))
+    found = []
+    for count, child in enumerate(folder.iterdir()):
+        check_count(folder, count)
+        found += [child] if child.is_dir() else []
     return found
 
 
@@ -69,12 +70,11 @@ def _names(folder: Path) -> dict[str, str]:
     path = folder / METADATA
     if not path.is_file():
         return {}
-    if path.stat().st_size > _LARGEST:
-        raise CheckpointError(f"{path}: is longer than {_LARGEST:,} bytes. {AGAIN}")
+    said = parse_file(path)
     try:
-        tree: Any = json.loads(path.read_bytes())["tree_metadata"]
+        tree: Any = said["tree_metadata"]
         keys = [[str(step["key"]) for step in leaf["key_metadata"]] for leaf in tree.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+    except (KeyError, TypeError, AttributeError) as problem:
         raise CheckpointError(f"{path}: is not what orbax writes ({problem!r}). {AGAIN}") from None
     check_count(folder, len(keys))
     return {".".join(steps): "/".join(steps[:-1] if steps[-1:] == ["value"] else steps) for steps in keys if steps}

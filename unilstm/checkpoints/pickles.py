@@ -20,7 +20,7 @@ from ..errors import CheckpointError
 from ..parameters import Array
 from .contents import AGAIN
 
-_MOST_STEPS = 1_000_000  # opcodes, about one second; a pickled array takes 25
+_MOST_STEPS = 600_000  # opcodes, about half a second; a pickled array takes 25
 _CODES = {
     *("f2", "f4", "f8", "f16", "c8", "c16", "b1", "?"),
     *(kind + size for kind in "iu" for size in "1248"),

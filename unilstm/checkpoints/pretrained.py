@@ -13,13 +13,12 @@ from ..factory import LSTM, weights_of
 from ..parameters import parameter_count
 from ..spec import LSTMSpec
 from ..weights import Weights
-from .contents import AGAIN
+from .json_text import parse_file
 from .loading import load
 from .saving import replacing, save
 
 CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
 MODEL_TYPE = "unilstm"
-_LARGEST = 1 << 20
 
 
 def save_pretrained(what: Any, folder: str | os.PathLike[str]) -> None:
@@ -61,15 +60,11 @@ def from_pretrained(
 
 def _spec(path: Path) -> LSTMSpec:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise CheckpointError(f"{path}: is longer than {_LARGEST:,} bytes. {AGAIN}")
-        config: Any = json.loads(path.read_bytes())
+        config = parse_file(path)
     except OSError as problem:
         raise CheckpointError(
             f"{path}: cannot be opened ({problem.strerror}). Give a folder that save_pretrained() wrote."
         ) from None
-    except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path}: is not JSON ({problem}). {AGAIN}") from None
     if not isinstance(config, dict) or config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(
             f"{path}: is not of an LSTM of unilstm's (model_type is not {MODEL_TYPE!r}). Give unilstm.load() the file "

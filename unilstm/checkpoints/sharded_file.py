@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ..errors import CheckpointError
 from .contents import AGAIN, Contents, Entry, check_count
-
-_LARGEST = 16 << 20  # a hundred thousand names
+from .json_text import parse_file
 
 
 def read(path: Path) -> Contents:
@@ -29,12 +26,7 @@ def read(path: Path) -> Contents:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
-    if path.stat().st_size > _LARGEST:
-        raise CheckpointError(f"{path}: is longer than {_LARGEST:,} bytes, which no index is. {AGAIN}")
-    try:
-        index: Any = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path}: is not JSON ({problem}). {AGAIN}") from None
+    index = parse_file(path)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise CheckpointError(f"{path}: has no weight_map from names to files, as an index has. {AGAIN}")

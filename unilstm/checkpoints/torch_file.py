@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from .. import plugins
 from ..errors import BackendUnavailable, CheckpointError
 from ..parameters import Array
 from . import torchscript_file
-from .archives import check_sums, parts
+from .archives import check_sums, offset, parts
 from .contents import AGAIN, Contents, Entry, values
 from .nesting import Leaf, leaves
 from .torch_inert import INERT, Inert
+from .torch_rehearsal import check
 from .torch_storage import Storages, native
 
 DEFAULT_LAYOUT = "torch"
@@ -27,7 +29,6 @@ CARRIES = True  # arrays of anything beside an LSTM
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
-_MOST_STEPS = 2_000_000  # reads of an older file, which go opcode by opcode
 _LARGEST_PICKLE = 8 << 20  # bytes of names and shapes; that of a model with a thousand tensors has a tenth of one MB
 
 
@@ -36,6 +37,9 @@ def read(path: Path) -> Contents:
     torch = _torch()
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
+        if not zipped:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                check(path, data, older=True)
     parts_ = _check_zip(path) if zipped else []
     if any(Path(part.filename).name == "constants.pkl" for part in parts_):
         return torchscript_file.read(path, parts_)
@@ -56,11 +60,9 @@ def _tensors(torch: Any, path: Path, device: str) -> list[Leaf]:
         with (
             warnings.catch_warnings(),
             torch.serialization.safe_globals([(Inert, name) for name in INERT]),
-            path.open("rb") as file,
         ):
             warnings.simplefilter("ignore")  # of torch about its own deprecated storages
-            source: Any = path if zipped else _Counted(path, file)
-            loaded = torch.load(source, map_location=device, weights_only=True, mmap=zipped)
+            loaded = torch.load(path, map_location=device, weights_only=True, mmap=zipped)
     except MemoryError:
         raise CheckpointError(f"{path}: claims more data than there is memory for. {AGAIN}") from None
     except CheckpointError:
@@ -99,6 +101,10 @@ def _check_zip(path: Path) -> list[zipfile.ZipInfo]:
     check_sums(
         path, [part for part in found if part.compress_type == zipfile.ZIP_STORED and "/data/" not in part.filename]
     )
+    if index is not None:
+        with path.open("rb") as file:  # zipfile would insist on a checksum, which torch can leave out
+            file.seek(offset(path, index))
+            check(path, file.read(index.file_size))
     return found
 
 
@@ -112,22 +118,6 @@ def _entry(path: Path, leaf: Leaf, storages: Storages, place: int | None) -> Ent
     storage = storages.by_offset[place]
     read_ = partial(storage.read, name, dtype, shape, tuple(tensor.stride()), tensor.storage_offset())
     return Entry(shape, dtype, read_, leaf.holder)
-
-
-class _Counted:
-    """An older file of torch's, which is read one opcode after the other: at most so many of them."""
-
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
-        self.path, self.file, self.steps = path, file, 0
-
-    def read(self, size: int = -1) -> bytes:
-        self.steps += 1
-        if self.steps > _MOST_STEPS:
-            raise CheckpointError(f"{self.path}: its pickle takes more than {_MOST_STEPS:,} steps. {_STATE_DICT}")
-        return self.file.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
 
 
 def _array(path: Path, name: str, tensor: Any) -> Array:

@@ -43,6 +43,21 @@ class _Candidate:
     open: str | None = None  # the argument that it needs
 
 
+class _Names:
+    """The names of a mapping, by what texts are in them: most forms have nothing to look for in most names."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self._all = [name for name in shapes if len(name) <= _LONGEST]
+        self._holding: dict[str, list[int]] = {}
+
+    def holding(self, literals: set[str]) -> list[str]:
+        """Those in which any of these texts is, in the mapping's order."""
+        for literal in literals - self._holding.keys():
+            self._holding[literal] = [n for n, name in enumerate(self._all) if literal in name]
+        return [self._all[n] for n in sorted(set().union(*(self._holding[literal] for literal in literals)))]
+
+
 def find(shapes: Shapes) -> list[Found]:
     """Every LSTM in a mapping of names to shapes, in the mapping's order.
 
@@ -53,12 +68,13 @@ def find(shapes: Shapes) -> list[Found]:
     """
     from .registry import every  # whose layouts need this module
 
+    names = _Names(shapes)
     candidates = [
         candidate
         for layout in every().values()
         for form in layout.forms
         if form.detect
-        for candidate in _candidates(layout, form, shapes)
+        for candidate in _candidates(layout, form, names)
     ]
     candidates.sort(key=lambda c: (c.problem is not None, -len(c.names), len(c.prefix)))
     taken: set[str] = set()
@@ -90,15 +106,15 @@ def _doubt(chosen: _Candidate, candidates: list[_Candidate]) -> str | None:
     return f"these names and shapes fit the layouts {' and '.join(names)} alike; {options} settles it"
 
 
-def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candidate]:
+def _candidates(layout: Layout, form: Form, known: _Names) -> Iterator[_Candidate]:
     """What could be an LSTM of this form: as a stack and as single layers, with two directions and with one."""
     layers = ("stack", "single") if form.names.layer and not form.names.always else ("any",)
     directions = ("two", "one") if explicit(form.names) else ("any",)
     for layer, direction in product(layers, directions):
-        for prefix, names in _groups(form, shapes, layer, direction):
+        for prefix, names in _groups(form, known, layer, direction):
             if not any(re.search(form.marker, name) for name in names):
                 continue
-            own = {name[len(prefix) :]: shapes[name] for name in names}
+            own = {name[len(prefix) :]: known.shapes[name] for name in names}
             try:
                 matched, _ = match_form(form, own)
                 if not sizes.recurrent(matched, own):
@@ -110,12 +126,12 @@ def _candidates(layout: Layout, form: Form, shapes: Shapes) -> Iterator[_Candida
                 yield _Candidate(layout, prefix, tuple(names), problem, open_)
 
 
-def _groups(form: Form, shapes: Shapes, layer: str, direction: str) -> Iterator[tuple[str, list[str]]]:
+def _groups(form: Form, known: _Names, layer: str, direction: str) -> Iterator[tuple[str, list[str]]]:
     """The names that fit, by their prefix; the text of the direction belongs to it where that tells LSTMs apart."""
     groups: dict[str, dict[str, list[str]]] = {}
-    known = patterns(form, layer, direction, prefixed=True)
-    for name in shapes:
-        hit = find_hit(known, name) if len(name) <= _LONGEST else None
+    own = patterns(form, layer, direction, prefixed=True)
+    for name in known.holding({literal for _, literal, _ in own}):
+        hit = find_hit(own, name)
         if hit is not None:
             text = hit.text if (layer, direction) == ("single", "one") else ""
             groups.setdefault(hit.prefix, {}).setdefault(text, []).append(name)
