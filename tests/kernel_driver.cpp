@@ -3,13 +3,17 @@
 #include <math.h>
 #include <stdio.h>
 #include <random>
+#include <thread>
 #include <vector>
 #include "job.h"
 
 extern "C" int unilstm_run(const Job*, int);
 extern "C" int unilstm_use_set(const char*);
 
-static uint64_t digest = 1469598103934665603u;
+extern "C" void unilstm_always_threads(int);
+
+static thread_local uint64_t digest = 1469598103934665603u;
+static bool threaded = false;
 
 template <class T> struct Arrays {
   Job job = {};
@@ -50,7 +54,8 @@ template <class T> static Sizes draw(Arrays<T>& a) {
   }
   if (whole) n[kNorm] = a.below(4), a.job.real[kNormEps] = 1e-3;
   n[kGateKind] = a.below(11), n[kCellKind] = a.below(11), n[kOutputKind] = a.below(11);
-  n[kReverse] = a.below(2), n[kDouble] = sizeof(T) == 8, n[kThreads] = 1 + a.below(3);
+  n[kReverse] = a.below(2), n[kDouble] = sizeof(T) == 8, n[kThreads] = 2 + a.below(3);
+  if (!threaded) n[kThreads] = 1;
   n[kStrideT] = n[kRows] * n[kInputs], n[kStrideB] = n[kInputs];
   for (int k = 0; k < 6; k++) a.job.real[k] = 0.3;
   for (int k = 6; k < kNormEps; k++) a.job.real[k] = a.below(2) ? 0.4 : 0.0;
@@ -117,15 +122,24 @@ template <class T> static void one(unsigned seed) {
     }
 }
 
-int main(int count, char** words) {
+static uint64_t all() {
+  digest = 1469598103934665603u;
   for (unsigned seed = 0; seed < 500; seed++) one<float>(seed), one<double>(seed);
+  return digest;
+}
+
+int main(int count, char** words) {
+  uint64_t first = all(), beside = 0;
   for (int k = 1; k < count; k++) {
     if (unilstm_use_set(words[k])) continue;  // this processor cannot run it
-    uint64_t before = digest;
-    digest = 1469598103934665603u;
-    for (unsigned seed = 0; seed < 500; seed++) one<float>(seed), one<double>(seed);
-    if (digest != before) return printf("%s differs\n", words[k]), 1;
+    if (all() != first) return printf("%s differs\n", words[k]), 1;
   }
-  printf("%016llx\n", (unsigned long long)digest);
+  unilstm_always_threads(1);
+  threaded = true;
+  std::thread other([&] { beside = all(); });
+  uint64_t threads = all();
+  other.join();
+  if (threads != first || beside != first) return printf("threads differ\n"), 1;
+  printf("%016llx\n", (unsigned long long)first);
   return 0;
 }

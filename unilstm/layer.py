@@ -68,6 +68,8 @@ class LayerMethods:
 
         training: of a layer that has such a mode; None for one that drops where a call gives key or masks.
         """
+        if key is None and given is None and not (training and layer_masks.drops(self.spec)):
+            return None
         names = layer_masks.names(self.spec)
         if key is not None and given is not None:
             raise InputError("key= and masks= were both given, but masks= settles what key= would draw. Give one.")

@@ -52,6 +52,12 @@ def _weight_shape(spec: LSTMSpec, layer: int) -> tuple[int, ...]:
     return next(a.shape for a in arrays if a.role == "weight_hh")
 
 
+def drops(spec: LSTMSpec) -> bool:
+    """Has a training call any mask? The same as having names, sooner."""
+    fields = (spec.input_dropout, spec.recurrent_dropout, spec.weight_dropout, spec.zoneout_hidden, spec.zoneout_cell)
+    return any(fields) or bool(spec.dropout and spec.num_layers > 1)
+
+
 def names(spec: LSTMSpec) -> list[str]:
     """Every mask that a training call needs."""
     found = [f"dropout_l{k}" for k in range(1, spec.num_layers)] if spec.dropout else []

@@ -30,7 +30,7 @@ import numpy as np
 from . import cells
 from .errors import SpecError
 from .masks import uniform
-from .spec import LSTMSpec
+from .spec import LSTMSpec, parameter_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,7 +52,7 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        return f"{self.role}_l{self.layer}{'_reverse' if self.direction else ''}"
+        return parameter_name(self.role, self.layer, self.direction)
 
     def rows(self) -> Iterator[tuple[str, slice]]:
         """The row groups: letter, and where they are."""

@@ -16,7 +16,6 @@ from .errors import InputError
 from .layer_masks import get_masks
 from .masks import Masks
 from .ops import Ops, Tensor
-from .parameters import layer_parameters
 from .spec import LSTMSpec
 
 
@@ -110,15 +109,20 @@ def forward(
         finals += results
         x = merge(ops, spec, [r.y for r in results])
         x = x + below if k and spec.residual else x
-    h_n, c_n = ops.stack([r.h for r in finals]), ops.stack([r.c for r in finals])
+    h_n, c_n = _stack(ops, [r.h for r in finals]), _stack(ops, [r.c for r in finals])
     return x, (h_n, c_n), ops.concat([r.cells for r in results]) if cells else None
+
+
+def _stack(ops: Ops, states: list[Tensor]) -> Tensor:
+    """Of one alone without a copy, which a stream would make at every step."""
+    return ops.stack(states) if len(states) > 1 else ops.reshape(states[0], (1, *states[0].shape))
 
 
 def weights_of(
     spec: LSTMSpec, params: dict[str, Tensor], layer: int, direction: int, mask: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The arrays of one direction of one layer, by role. mask: of weight_hh."""
-    found = {p.role: params[p.name] for p in layer_parameters(spec, layer, direction)}
+    found = {role: params[name] for role, name in spec.roles[layer * spec.num_directions + direction]}
     return found if mask is None else {**found, "weight_hh": found["weight_hh"] * mask}
 
 

@@ -15,6 +15,11 @@ from .errors import SpecError
 from .validation import CHECKS, check_combinations
 
 
+def parameter_name(role: str, layer: int, direction: int) -> str:
+    """The canonical name of a parameter."""
+    return f"{role}_l{layer}{'_reverse' if direction else ''}"
+
+
 @dataclass(frozen=True)
 class LSTMSpec:
     """One LSTM, any variant.
@@ -102,7 +107,7 @@ class LSTMSpec:
             object.__setattr__(self, field, check(field, getattr(self, field)))
         check_combinations(self)
         # Worked out now: torch.compile cannot trace the lock under which a cached_property is worked out (torch 2.13).
-        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots
+        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots, self.roles
 
     # What follows from the fields.
 
@@ -143,6 +148,16 @@ class LSTMSpec:
         """Vectors of H in c: 1, or the lanes, or c and what else the cell remembers. States have an axis for them
         where they are several: [L·D, B, slots, H]."""
         return cells.get(self.cell).num_slots(self)
+
+    @cached_property
+    def roles(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        """(role, canonical name) of each parameter, by direction and layer as the states are."""
+        found = []
+        for k in range(self.num_layers):
+            roles = [array.role for array in cells.get(self.cell).arrays(self, self.layer_input_size(k))]
+            roles += ["h_0", "c_0"] if self.learned_state else []
+            found += [tuple((r, parameter_name(r, k, d)) for r in roles) for d in range(self.num_directions)]
+        return tuple(found)
 
     @property
     def beyond_standard(self) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def _call(plan: _Plan, given: dict[str, Array], results: dict[str, tuple[int, ..
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
     return call(  # type: ignore[no-any-return]
         *given.values(),
-        numbers=np.array([*numbers, 1, backward], np.int64),
+        numbers=np.array([*numbers, 1, 0, backward], np.int64),
         reals=np.array(equations.reals, np.float64),
         arguments=np.array([job.ARRAYS.index(name) for name in given], np.int64),
         results=np.array([job.ARRAYS.index(name) for name in results], np.int64),

@@ -15,7 +15,7 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "double", "threads",
+    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
 # What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
@@ -161,18 +161,22 @@ def run(
     pointer: Callable[[Any], int],
     *,
     backward: bool,
-    threads: int = 1,
+    threads: int,
+    openmp: bool = False,
 ) -> None:
     """Run one direction. shape, strides: of x [T, B, I], in elements, its features side by side. double: float64?
 
-    arrays: by the names of ARRAYS, those that there are, or None; dense. pointer: of one of them.
+    arrays: by the names of ARRAYS, those that there are, or None; dense. pointer: of one of them. threads: at most;
+    openmp: of the OpenMP runtime that the framework has loaded, where there is one.
     """
     job = Job()
-    job.number[:] = [*shape, *equations.numbers, reverse, *strides[:2], double, threads]
+    job.number[:] = [*shape, *equations.numbers, reverse, *strides[:2], double, threads, openmp]
     job.real[:] = equations.reals
+    pointers = [0] * len(ARRAYS)
     for name, array in arrays.items():
         if array is not None:
-            job.array[_INDEX[name]] = pointer(array)
+            pointers[_INDEX[name]] = pointer(array)
+    job.array[:] = pointers
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
     if found.unilstm_run(ctypes.byref(job), backward):

@@ -26,6 +26,7 @@ def library() -> ctypes.CDLL | str:
     if found.unilstm_layout() != LAYOUT:
         return f"the kernel was built from another version; {HOW}"
     found.unilstm_set.restype = ctypes.c_char_p
+    found.unilstm_helped.restype = ctypes.c_int64
     found.unilstm_run.argtypes = [ctypes.POINTER(Job), ctypes.c_int]
     wanted = os.environ.get("UNILSTM_KERNEL_SET")
     if wanted and found.unilstm_use_set(wanted.encode()):
@@ -46,6 +47,16 @@ def use_instruction_set(name: str) -> None:
     found = library()
     if isinstance(found, str) or found.unilstm_use_set(name.encode()):
         raise ValueError(f"instruction set {name!r} cannot be used here. Use one of v2, v3, v4, neon that there is.")
+
+
+def threads(default: int | None = None) -> int:
+    """How many threads a call may take by OMP_NUM_THREADS; where that is not set, the default, or the processors."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdecimal() and int(first):
+        return int(first)
+    if default is not None:
+        return default
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _missing: str | None = ""  # not looked for yet

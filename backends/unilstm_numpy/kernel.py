@@ -8,7 +8,7 @@ import numpy as np
 
 from unilstm.run import DirectionResult, LayerCall
 from unilstm.spec import LSTMSpec
-from unilstm_kernels import job
+from unilstm_kernels import job, library
 
 Array = Any
 
@@ -71,7 +71,18 @@ class Direction:
 
     def _run(self, arrays: dict[str, Array], *, backward: bool) -> None:
         double = self.dtype == np.float64
-        job.run(self.equations, self.shape, self.strides, self.reverse, double, arrays, _pointer, backward=backward)
+        threads = library.threads()
+        job.run(
+            self.equations,
+            self.shape,
+            self.strides,
+            self.reverse,
+            double,
+            arrays,
+            _pointer,
+            backward=backward,
+            threads=threads,
+        )
 
 
 def _pointer(array: Array) -> int:

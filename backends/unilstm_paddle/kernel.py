@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -10,7 +13,7 @@ from paddle.autograd import PyLayer
 
 from unilstm.run import DirectionResult, LayerCall, scan_direction
 from unilstm.spec import LSTMSpec
-from unilstm_kernels import job
+from unilstm_kernels import job, library
 
 from .ops import OPS, dtype_name
 
@@ -144,7 +147,21 @@ def _dense(given: Given) -> Given:
 
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = dtype_name(x.dtype) == "float64"
-    job.run(equations, tuple(x.shape), tuple(x.strides), reverse, double, arrays, _pointer, backward=backward)
+    shape, strides = tuple(x.shape), tuple(x.strides)
+    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=_threads())
+
+
+@functools.cache
+def _mkl() -> Any:
+    """MKL's count of threads, which is where Paddle keeps its own; None in a build without MKL."""
+    path = Path(paddle.__file__).parent / "libs" / "libmklml_intel.so"
+    return ctypes.CDLL(str(path)).MKL_Get_Max_Threads if path.exists() else None
+
+
+def _threads() -> int:
+    """Those that Paddle computes on: one, unless OMP_NUM_THREADS or set_num_threads says otherwise."""
+    count = _mkl()
+    return library.threads(default=1) if count is None else int(count())
 
 
 def _pointer(tensor: Tensor) -> int:

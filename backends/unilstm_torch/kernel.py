@@ -16,6 +16,7 @@ from .scan import serves
 Tensor = torch.Tensor
 Given = dict[str, Tensor | None]  # by the names of job.GIVEN, all of them
 library.missing()  # looked for here, because torch.compile cannot follow the look
+OPENMP = True
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -36,7 +37,7 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
         return "the kernel has no rule for torch.func transforms"
     if torch.compiler.is_compiling():
         return None
-    if torch.jit.is_tracing() or torch.onnx.is_in_onnx_export():
+    if torch.jit.is_tracing():
         return "a graph of torch's operations is being recorded"
     tensors = [call.x, *(s for state in call.states for s in state), *(w for p in call.p for w in p.values())]
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
@@ -44,6 +45,23 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
     if not serves(tensors):
         return "the kernel has no forward-mode derivative"
     return None
+
+
+def plain_context() -> bool:
+    """Outside of everything that makes a call more than its numbers: autocast, transforms, tracing, forward mode."""
+    if torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active() or torch.jit.is_tracing():
+        return False
+    return serves([])
+
+
+def run_step(equations: job.Equations, x: Tensor, arrays: Any) -> None:
+    """One step of x [B, I] outside of autograd; arrays as job.run takes them, dense, y [B, S]."""
+    rows, inputs = x.shape
+    double, threads = x.dtype == torch.float64, torch.get_num_threads()
+    shape, strides = (1, rows, inputs), (rows * inputs, inputs)
+    job.run(
+        equations, shape, strides, False, double, arrays, Tensor.data_ptr, backward=False, threads=threads, openmp=OPENMP
+    )
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
@@ -149,15 +167,18 @@ def backward(
 
 def _dense(given: Given) -> Given:
     """The same, rows of x and all else dense."""
-    x = given["x"]
-    assert x is not None
-    found = {name: None if t is None else t.detach().contiguous() for name, t in given.items() if name != "x"}
-    return {"x": x.detach() if x.stride(2) == 1 or x.shape[2] == 1 else x.detach().contiguous()} | found
+    return {n: t if t is None or t.is_contiguous() or _rows_dense(n, t) else t.contiguous() for n, t in given.items()}
+
+
+def _rows_dense(name: str, tensor: Tensor) -> bool:
+    return name == "x" and (tensor.stride(2) == 1 or tensor.shape[2] == 1)
 
 
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = x.dtype == torch.float64
-    job.run(equations, x.shape, x.stride(), reverse, double, arrays, Tensor.data_ptr, backward=backward)
+    threads = torch.get_num_threads()
+    strides, pointer = x.stride(), Tensor.data_ptr
+    job.run(equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=OPENMP)
 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python.

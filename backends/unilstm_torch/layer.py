@@ -13,6 +13,7 @@ from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
+from . import streaming
 from .native import paths
 from .ops import TorchOps
 
@@ -49,7 +50,8 @@ class LSTM(torch.nn.Module, LayerMethods):
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._masks(key, masks, x, self.training))
+        masks = self._masks(key, masks, x, self.training)
+        return (None if masks else streaming.step(self, x, state)) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: p.detach().cpu().numpy() for name, p in self.named_parameters()})
@@ -76,7 +78,7 @@ class LSTM(torch.nn.Module, LayerMethods):
         return TorchOps(self._device())
 
     def _tensors(self) -> dict[str, Any]:
-        return dict(self.named_parameters())
+        return self._parameters  # type: ignore[return-value]
 
     def _paths(self) -> Sequence[Path]:
         return paths(self.spec, self._device())

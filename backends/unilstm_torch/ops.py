@@ -17,6 +17,9 @@ from unilstm.masks import split_key
 Tensor = torch.Tensor
 
 
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
 class TorchWords:
     """32-bit words in int64, which every device has; masked after each addition."""
 
@@ -121,7 +124,7 @@ class TorchOps:
         return "torch.Tensor"
 
     def dtype(self, x: Tensor) -> str:
-        return str(x.dtype).removeprefix("torch.")
+        return _DTYPES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
 
     def lengths(self, lengths: Any, like: Tensor) -> tuple[Tensor, Any]:
         if not isinstance(lengths, torch.Tensor):

@@ -3,12 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "job.h"
+#include "helpers.h"
 #include "team.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-typedef bool Direction(const Job*, bool, Team*);
-bool team_run(Direction* run, const Job* job, bool backward);
 
 namespace {
 
@@ -72,8 +71,10 @@ EXPORT int64_t unilstm_layout() { return kNumbers * 10000 + kReals * 100 + kArra
 // From which sources this was built; build.py looks for it in the file.
 EXPORT const char* unilstm_source() { return DIGEST; }
 
-// One direction of one layer. 0; 1 without memory; 2 where no instruction set fits.
-EXPORT int unilstm_run(const Job* job, int backward) {
+int run_with(const Source* source, int threads, const Job* job, bool backward) {
   if (!set()) return 2;
-  return team_run(set()->run, job, backward) ? 0 : 1;
+  return team_run(set()->run, job, backward, source, threads) ? 0 : 1;
 }
+
+// One direction of one layer. 0; 1 without memory; 2 where no instruction set fits.
+EXPORT int unilstm_run(const Job* job, int backward) { return run_with(nullptr, (int)job->number[kThreads], job, backward); }

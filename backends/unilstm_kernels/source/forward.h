@@ -16,18 +16,21 @@ template <class T> struct Forward {
   T *of_x, *of_h, *of_r, *bias, *z_chunk, *c_now, *h_read, *m, *tile;
   const T** pointers;  // [members][2 * kRowChunk]
   int64_t chunk, tile_size;
+  const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
 
-  Forward(const Job& job, Team* team) : s(job), team(team) {}
+  Forward(const Job& job, Team* team) : s(job), team(team), direct_x(s.steps * s.rows <= kRowChunk), direct_h(s.steps <= 2) {}
 
   bool run() {
     if (!prepare()) return false;
     each(team, s.units, [&](int64_t u, int) { pack(u); });
-    if (s.projected) each(team, parts(s.state, W), [&](int64_t p, int) {
-      pack_turned<T>(s.array(kWeightHr) + p * W * s.hidden, s.hidden, at_most(W, s.state - p * W), of_r + p * s.hidden * W);
+    if (s.projected && !direct_h) each(team, parts(s.state, W), [&](int64_t p, int) {
+      pack_turned<T>(s.array(kWeightHr) + p * W * s.hidden, s.hidden, s.hidden, at_most(W, s.state - p * W), of_r + p * s.hidden * W);
     });
     for (int64_t start = 0; start < s.steps; start += chunk) {
       int64_t end = at_most(s.steps, start + chunk);
-      each(team, parts((end - start) * s.rows, kRowChunk), [&](int64_t item, int member) { project_x(start, end, item, member); });
+      int64_t chunks = parts((end - start) * s.rows, kRowChunk), cuts = at_most(s.units, parts(4 * team_size(team), chunks));
+      if (direct_x) cuts = s.units;
+      each(team, chunks * cuts, [&](int64_t item, int member) { project_x(start, end, item / cuts, item % cuts, cuts, member); });
       for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
     }
     finish();
@@ -38,10 +41,10 @@ template <class T> struct Forward {
     int members = team_size(team);
     bool keeps = s.array(kGates) != nullptr;
     chunk = at_most(s.steps, parts(kStepsRows, s.rows));
-    tile_size = kRowChunk * s.all_groups * W;
+    tile_size = kRowChunk * s.all_groups * W + kTurnedSize<T>;
     int64_t o[] = {
-      memory.ask<T>(s.units * s.all_groups * W * s.inputs), memory.ask<T>(s.units * s.groups * W * s.state),
-      memory.ask<T>(s.projected ? parts(s.state, W) * W * s.hidden : 0), memory.ask<T>(s.units * s.all_groups * W),
+      memory.ask<T>(direct_x ? 0 : s.units * s.all_groups * W * s.inputs), memory.ask<T>(direct_h ? 0 : s.units * s.groups * W * s.state),
+      memory.ask<T>(s.projected && !direct_h ? parts(s.state, W) * W * s.hidden : 0), memory.ask<T>(s.units * s.all_groups * W),
       memory.ask<T>(keeps ? 0 : chunk * s.rows * s.all_width), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
       memory.ask<T>(s.array(kMask) ? s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T*>(members * 2 * kRowChunk),
@@ -64,13 +67,18 @@ template <class T> struct Forward {
     for (int64_t g = 0; g < s.all_groups; g++) {
       bool carry = g == s.groups;
       int64_t row = carry ? from : g * s.hidden + from, panel = u * s.all_groups + g;
-      const T* weight = s.array(carry ? kWeightXh : kWeightIh);
-      pack_turned<T>(weight + row * s.inputs, s.inputs, count, of_x + panel * W * s.inputs);
-      if (!carry) pack_turned<T>(s.array(kWeightHh) + row * s.state, s.state, count, of_h + (u * s.groups + g) * W * s.state);
+      if (!direct_x) pack_turned<T>(weight_x(u, g), s.inputs, s.inputs, count, of_x + panel * W * s.inputs);
+      if (!carry && !direct_h) pack_turned<T>(s.array(kWeightHh) + row * s.state, s.state, s.state, count, of_h + (u * s.groups + g) * W * s.state);
       const T *one = s.array(carry ? kBiasXh : kBias), *two = carry ? nullptr : s.array(kBias2);
       for (int64_t k = 0; k < W; k++)
         bias[panel * W + k] = one && k < count ? (two ? one[row + k] + two[row + k] : one[row + k]) : 0;
     }
+  }
+
+  // The rows of a group's block of units, as they are stored.
+  const T* weight_x(int64_t u, int64_t g) const {
+    int64_t row = u * W + (g == s.groups ? 0 : g * s.hidden);
+    return s.array(g == s.groups ? kWeightXh : kWeightIh) + row * s.inputs;
   }
 
   // z of a step and row, before h has been added: where the gates are kept, or in the chunk.
@@ -78,7 +86,8 @@ template <class T> struct Forward {
     return s.array(kGates) ? s.array(kGates) + s.at(t, b) * s.all_width : z_chunk + (in_chunk * s.rows + b) * s.all_width;
   }
 
-  void project_x(int64_t start, int64_t end, int64_t item, int member) {
+  // z of a chunk of rows, and of one of the parts that the blocks of units are cut into.
+  void project_x(int64_t start, int64_t end, int64_t item, int64_t cut, int64_t cuts, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
     T* scratch = tile + member * tile_size;
@@ -88,15 +97,28 @@ template <class T> struct Forward {
       if (t >= s.length(b)) continue;
       to[count] = z(t, b, n), rows[count++] = s.x(t, b);
     }
-    int64_t blocks = row_blocks(count), together = count <= 2 ? s.all_groups : 1;
-    for (int64_t p = 0; p < s.units * s.all_groups; p += together)
-      for (int64_t block = 0; block < blocks; block++) {
-        int64_t from = row_block(count, block), some = row_block(count, block + 1) - from;
-        for (int64_t i = 0; i < some; i++) memcpy(scratch + i * together * W, bias + p * W, together * W * sizeof(T));
-        small_product<T>(s.inputs, (int)some, rows + from, of_x + p * W * s.inputs, together, scratch, together * W);
-        for (int64_t i = 0; i < some; i++)
-          for (int64_t q = 0; q < together; q++) put(scratch + (i * together + q) * W, to[from + i], p + q);
-      }
+    for (int64_t u = s.units * cut / cuts; u < s.units * (cut + 1) / cuts; u++) {
+      if (direct_x) project_turned(u, count, rows, to, scratch);
+      else project_packed(u, count, rows, to, scratch);
+    }
+  }
+
+  void project_packed(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
+    int64_t width = s.all_groups * W, first = u * s.all_groups;
+    for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + first * W, width * sizeof(T));
+    product<T>(s.inputs, count, rows, of_x + first * W * s.inputs, s.all_groups, scratch, width);
+    for (int64_t i = 0; i < count; i++)
+      for (int64_t g = 0; g < s.all_groups; g++) put(scratch + i * width + g * W, to[i], first + g);
+  }
+
+  void project_turned(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
+    int64_t width = s.all_groups * W, outputs = s.hidden - u * W;
+    T* block = scratch + kRowChunk * width;
+    for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + u * width, width * sizeof(T));
+    turned_product<T>(s.inputs, count, rows, weight_x(u, 0), outputs, s.groups, s.hidden, scratch, width, block);
+    if (s.highway) turned_product<T>(s.inputs, count, rows, weight_x(u, s.groups), outputs, 1, 0, scratch + s.groups * W, width, block);
+    for (int64_t i = 0; i < count; i++)
+      for (int64_t g = 0; g < s.all_groups; g++) put(scratch + i * width + g * W, to[i], u * s.all_groups + g);
   }
 
   void put(const T* from, T* z_row, int64_t panel) const {
@@ -149,7 +171,9 @@ template <class T> struct Forward {
           store<T>(to + L, load<T>(from + L, s.hidden - u * W - L));
         }
       }
-      product<T>(s.state, some, rows, of_h + u * s.groups * W * s.state, s.groups, scratch, s.all_groups * W);
+      if (direct_h)
+        turned_product<T>(s.state, some, rows, s.array(kWeightHh) + u * W * s.state, s.hidden - u * W, s.groups, s.hidden, scratch, s.all_groups * W, scratch + kRowChunk * s.all_groups * W);
+      else product<T>(s.state, some, rows, of_h + u * s.groups * W * s.state, s.groups, scratch, s.all_groups * W);
       for (int64_t i = 0; i < some; i++)
         for (int64_t v = 0; v < 2; v++)
           if (u * W + v * L < s.hidden) gates(t, order.row[start + i], in_chunk, scratch + i * s.all_groups * W + v * L, u * W + v * L);
@@ -197,7 +221,8 @@ template <class T> struct Forward {
       int64_t some = at_most(kRowChunk, count - start);
       for (int64_t i = 0; i < some; i++) rows[i] = m + order.row[start + i] * s.hidden;
       memset(scratch, 0, some * W * sizeof(T));
-      product<T>(s.hidden, some, rows, of_r + p * s.hidden * W, 1, scratch, W);
+      if (direct_h) turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, scratch, W, scratch + kRowChunk * W);
+      else product<T>(s.hidden, some, rows, of_r + p * s.hidden * W, 1, scratch, W);
       for (int64_t i = 0; i < some; i++)
         for (int64_t v = 0; v < W; v += L) put_h(t, order.row[start + i], load<T>(scratch + i * W + v), p * W + v);
     }

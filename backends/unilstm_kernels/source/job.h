@@ -16,7 +16,7 @@ enum Number {
   kReverse,                                  // from the last step of each row to the first
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side
   kDouble,                                   // float64, else float32
-  kThreads,
+  kThreads, kOpenMp,                         // at most so many; those of an OpenMP runtime that the process has?
   kNumbers
 };
 

@@ -4,7 +4,10 @@
 
 namespace {
 
+constexpr int64_t kCopied = 8;  // at least kMostRows; rows of `a` have so much memory behind them
 constexpr int64_t kDepth = 256;  // of a packed block: its sum stays in registers, kBlock by kBlock
+
+constexpr int64_t kTurnedMember = kDepth * kRowChunk + kCopied;
 
 // A list of rows, all of one width, some of them times a mask.
 template <class T> struct Rows {
@@ -19,7 +22,7 @@ template <class T> struct Outer {
   T *panels, *turned;  // [panels of N][kDepth][W], [members][kDepth][kRowChunk]
 
   static int64_t panel_size(int64_t N) { return parts(N, W) * kDepth * W; }
-  static int64_t turned_size(int members) { return members * kDepth * kRowChunk; }
+  static int64_t turned_size(int members) { return members * kTurnedMember; }
 
   void run(int64_t count, const T* const* a, int64_t M, Rows<T> b, int64_t N, T* out) {
     memset(out, 0, M * N * sizeof(T));
@@ -36,15 +39,14 @@ template <class T> struct Outer {
   }
 
   void chunk(const T* const* a, int64_t depth, int64_t from, int64_t M, int64_t N, T* out, int member) {
-    T* packed = turned + member * kDepth * kRowChunk;
+    T* packed = turned + member * kTurnedMember;
     int64_t rows = at_most(kRowChunk, M - from), blocks = row_blocks(rows);
-    for (int64_t n = 0; n < depth; n++)
-      for (int64_t block = 0; block < blocks; block++) {
-        int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
-        const T* source = a[n] + from + start;
-        T* to = packed + start * depth + n * some;
-        for (int64_t i = 0; i < some; i++) to[i] = source[i];
-      }
+    for (int64_t block = 0; block < blocks; block++) {
+      int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
+      T* to = packed + start * depth;
+      // A fixed number at once; those beyond `some` are overwritten by the next.
+      for (int64_t n = 0; n < depth; n++) memcpy(to + n * some, a[n] + from + start, kCopied * sizeof(T));
+    }
     for (int64_t p = 0; p < parts(N, W); p++)
       for (int64_t block = 0; block < blocks; block++) {
         int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;

@@ -86,23 +86,26 @@ template <class T> static void packed_product(int64_t K, int rows, const T* pack
 INLINE int64_t row_blocks(int64_t rows) { return parts(rows, kMostRows); }
 INLINE int64_t row_block(int64_t rows, int64_t n) { return rows * n / row_blocks(rows); }
 
-// c [rows, count panels] += a · panels, any number of rows. One panel (few, for few rows) stays in the first-level cache.
-template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, T* c, int64_t row_stride) {
-  int64_t blocks = row_blocks(rows), at_once = rows <= 2 ? count : 1;
-  for (int64_t p = 0; p < count; p += at_once)
-    for (int64_t n = 0; n < blocks; n++) {
-      int64_t from = row_block(rows, n), to = row_block(rows, n + 1);
-      small_product<T>(K, (int)(to - from), a + from, panels + p * K * kWide<T>, at_once, c + from * row_stride + p * kWide<T>, row_stride);
+// So much of a panel's K stays in the first-level cache, beside what it is multiplied with, for all rows.
+template <class T> constexpr int64_t kDeep = 16384 / (kWide<T> * sizeof(T));
+static_assert(kDeep<float> % kBlock == 0 && kDeep<double> % kBlock == 0, "sums go by whole blocks");
+
+// c [rows, panel] += a · panel, any number of rows.
+template <class T> static void panel_product(int64_t K, int64_t rows, const T* const* a, const T* panel, T* c, int64_t row_stride) {
+  for (int64_t start = 0; start < K; start += kDeep<T>)
+    for (int64_t n = 0; n < row_blocks(rows); n++) {
+      int64_t from = row_block(rows, n), some = row_block(rows, n + 1) - from;
+      const T* these[kMostRows];
+      for (int64_t i = 0; i < some; i++) these[i] = a[from + i] + start;
+      small_product<T>(at_most(kDeep<T>, K - start), (int)some, these, panel + start * kWide<T>, 1, c + from * row_stride, row_stride);
     }
 }
 
-// A panel [K, kWide] of the columns of b^T: panel[k][n] = b[n][k], n < rows, 0 beyond.
-template <class T> static void pack_turned(const T* b, int64_t K, int64_t rows, T* panel) {
-  constexpr int W = kWide<T>;
-  if (rows < W) memset(panel, 0, K * W * sizeof(T));
-  for (int64_t start = 0; start < K; start += 16)
-    for (int64_t n = 0; n < at_most(rows, W); n++)
-      for (int64_t k = start; k < at_most(K, start + 16); k++) panel[k * W + n] = b[n * K + k];
+// c [rows, count panels] += a · panels.
+template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, T* c, int64_t row_stride) {
+  if (!rows) return;
+  if (rows <= 2) return small_product<T>(K, (int)rows, a, panels, count, c, row_stride);
+  for (int64_t p = 0; p < count; p++) panel_product<T>(K, rows, a, panels + p * K * kWide<T>, c + p * kWide<T>, row_stride);
 }
 
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.

@@ -2,8 +2,8 @@
 #pragma once
 #include <stdlib.h>
 #include "functions.h"
-#include "product.h"
 #include "team.h"
+#include "turned.h"
 
 namespace {
 

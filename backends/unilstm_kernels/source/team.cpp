@@ -1,13 +1,14 @@
-// The threads of a call.
+// A call's team: the caller, who goes through the steps and hands out each step's items, and the helpers that have come.
 #include "team.h"
+#include <atomic>
+#include <new>
+#include <sched.h>
+#include <thread>
+#include "helpers.h"
 #include "job.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-
-struct Team {
-  int size;
-};
 
 // The floating-point state that the numbers are defined in: to nearest, with subnormal numbers. Frameworks change it on
 // their threads (XLA flushes subnormals), which would make the bits depend on who calls.
@@ -26,15 +27,152 @@ struct Ieee {
 #endif
 };
 
+// A member's items of a region: from (lower half) to end (upper half). Whoever has done its own takes from the others.
+struct alignas(64) Share {
+  std::atomic<uint64_t> items{0};
+  static bool some(uint64_t v) { return (uint32_t)v < v >> 32; }
+};
+
+constexpr int kMostMembers = 64;
+
+struct Team {
+  const int size;
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> holders{1}, came{1};
+  std::atomic<bool> over{false};
+  // Written before the shares are, and read only by who took an item, while which the region cannot end.
+  Work work = nullptr;
+  const void* about = nullptr;
+  alignas(64) std::atomic<int64_t> left{0};
+  Share shares[kMostMembers];
+
+  explicit Team(int size) : size(size) {}
+};
+
+// Wait a little: a waiting thread that spins for long takes the time of the one that it waits for.
+struct Patience {
+  int waited = 0;
+  void wait() {
+    if (++waited > 100) sched_yield();
+#if defined(__x86_64__)
+    else _mm_pause();
+#elif defined(__aarch64__)
+    else asm volatile("yield");
+#endif
+  }
+};
+
 int team_size(const Team* team) { return team->size; }
 
-void team_each(Team*, int64_t items, Work work, const void* about) {
-  for (int64_t item = 0; item < items; item++) work(about, item, 0);
+static std::atomic<bool> always{false};
+static std::atomic<int64_t> helped{0};
+
+// For tests: take all threads also where they are not worth it; and how many items helpers have done so far.
+extern "C" __attribute__((visibility("default"))) void unilstm_always_threads(int on) { always = on; }
+extern "C" __attribute__((visibility("default"))) int64_t unilstm_helped() { return helped; }
+
+static bool work_some(Team* team, int member) {
+  int64_t done = 0;
+  for (int k = 0; k < team->size; k++) {
+    std::atomic<uint64_t>& items = team->shares[(member + k) % team->size].items;
+    while (Share::some(items.load(std::memory_order_relaxed))) {
+      uint64_t taken = items.fetch_add(1, std::memory_order_acq_rel);
+      if (!Share::some(taken)) break;
+      team->work(team->about, (uint32_t)taken, member);
+      done++;
+    }
+  }
+  if (done && member) helped.fetch_add(done, std::memory_order_relaxed);
+  if (done) team->left.fetch_sub(done, std::memory_order_release);
+  return done;
 }
 
-typedef bool Direction(const Job*, bool, Team*);
-bool team_run(Direction* run, const Job* job, bool backward) {
-  Ieee ieee;
-  Team team{1};
-  return run(job, backward, &team);
+void team_each(Team* team, int64_t items, Work work, const void* about) {
+  int present = team->came.load(std::memory_order_relaxed);
+  if (team->size == 1 || items == 1) {
+    for (int64_t item = 0; item < items; item++) work(about, item, 0);
+    return;
+  }
+  team->work = work, team->about = about;
+  team->left.store(items, std::memory_order_relaxed);
+  for (int m = 0; m < present; m++) {
+    uint64_t from = items * m / present, to = items * (m + 1) / present;
+    team->shares[m].items.store(to << 32 | from, std::memory_order_release);
+  }
+  work_some(team, 0);
+  Patience patience;
+  while (team->left.load(std::memory_order_acquire)) patience.wait();
+}
+
+static void release(Team* team, int holders = 1) {
+  if (team->holders.fetch_sub(holders, std::memory_order_acq_rel) == holders) delete team;
+}
+
+void team_help(Team* team) {
+  if (std::this_thread::get_id() != team->caller && !team->over.load(std::memory_order_acquire)) {
+    int member = team->came.fetch_add(1, std::memory_order_relaxed);
+    Ieee ieee;
+    Patience patience;
+    while (!team->over.load(std::memory_order_acquire)) {
+      if (work_some(team, member)) patience = {};
+      else patience.wait();
+    }
+  }
+  release(team);
+}
+
+namespace {
+
+struct Call {
+  Direction* run;
+  const Job* job;
+  bool backward, fine;
+  Team* team;
+  void go() {
+    Ieee ieee;
+    fine = run(job, backward, team);
+    team->over.store(true, std::memory_order_release);
+  }
+};
+
+}  // namespace
+
+static void call_or_help(void* about) {
+  Call* call = (Call*)about;
+  if (std::this_thread::get_id() == call->team->caller) return call->go();
+  call->team->holders.fetch_add(1, std::memory_order_relaxed);  // the caller holds it until this returns
+  team_help(call->team);
+}
+
+// How many threads are worth it. Each step is a region or a few of them, and a region costs about a microsecond.
+static int useful(const Job& job, int threads) {
+  const int64_t* n = job.number;
+  if (always) return threads < kMostMembers ? threads : kMostMembers;
+  double step = 4.0 * n[kRows] * n[kHidden] * n[kState], all = n[kSteps] * (step + 4.0 * n[kRows] * n[kHidden] * n[kInputs]);
+  int64_t most = kMostMembers;
+  if (step / 50e3 < most) most = (int64_t)(step / 50e3);
+  if (all / 300e3 < most) most = (int64_t)(all / 300e3);
+  if (threads < most) most = threads;
+  return most < 1 ? 1 : (int)most;
+}
+
+bool team_run(Direction* run, const Job* job, bool backward, const Source* source, int threads) {
+  Team* team = new (std::nothrow) Team(useful(*job, threads));
+  if (!team) return false;
+  Call call{run, job, backward, false, team};
+  int helpers = team->size - 1;
+  if (helpers && job->number[kOpenMp] && openmp_run(call_or_help, &call, team->size)) helpers = -1;
+  if (helpers > 0 && source) {
+    for (int k = 0; k < helpers; k++) {
+      team->holders.fetch_add(1, std::memory_order_relaxed);
+      if (!source->ask(source->context, [](void* team) { team_help((Team*)team); }, team)) release(team);
+    }
+  } else if (helpers > 0) {
+    team->holders.fetch_add(helpers, std::memory_order_relaxed);
+    release(team, helpers - pool_ask(team, helpers));
+  }
+  if (helpers >= 0) call.go();
+  if (helpers > 0 && !source) release(team, pool_withdraw(team));
+  release(team);
+  return call.fine;
 }

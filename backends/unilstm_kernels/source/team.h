@@ -5,7 +5,7 @@
 struct Team;
 typedef void (*Work)(const void* about, int64_t item, int member);
 
-int team_size(const Team* team);
+int team_size(const Team* team);  // members are numbered below this
 
 // work(about, item, member) for every item, each once, on any member, in any order; returns when all are done.
 void team_each(Team* team, int64_t items, Work work, const void* about);

@@ -1,11 +1,11 @@
 // The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers and reals of the job (threads
-// left out), backward, and for each argument and result which array of the job it is.
+// are those that XLA has), backward, and for each argument and result which array of the job it is.
 #include <string.h>
+#include "helpers.h"
 #include "job.h"
 #include "xla_abi.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
-EXPORT int unilstm_run(const Job* job, int backward);
 
 using namespace xla_abi;
 
@@ -20,7 +20,8 @@ EXPORT const int64_t* unilstm_xla_layout() {
     offsetof(Frame, api), offsetof(Frame, stage), offsetof(Frame, arguments), offsetof(Frame, results),
     offsetof(Frame, attributes), offsetof(Buffers, count), offsetof(Buffers, items), offsetof(Buffer, data),
     offsetof(Attributes, names), offsetof(Attributes, items), offsetof(xla_abi::Array, count), offsetof(xla_abi::Array, data),
-    offsetof(Api, create_error), offsetof(ErrorArguments, message), offsetof(ErrorArguments, code),
+    offsetof(Api, create_error), offsetof(Api, destroy_error), offsetof(Api, schedule), offsetof(Api, count_threads),
+    offsetof(ScheduleArguments, context), offsetof(ScheduleArguments, data), offsetof(CountArguments, count), offsetof(ErrorArguments, message), offsetof(ErrorArguments, code),
     offsetof(MetadataExtension, metadata), offsetof(Metadata, version), offsetof(Version, major), -1};
   return layout;
 }
@@ -44,6 +45,27 @@ static bool place(Job& job, const Buffers& buffers, const xla_abi::Array* which)
   return true;
 }
 
+// XLA's own threads: others would contend with them for the processors.
+static bool fine(const Frame* frame, Error* error) {
+  if (!error) return true;
+  DestroyArguments arguments{sizeof(DestroyArguments), nullptr, error};
+  frame->api->destroy_error(&arguments);
+  return false;
+}
+
+static bool schedule(void* context, void (*task)(void*), void* data) {
+  const Frame* frame = (const Frame*)context;
+  ScheduleArguments arguments{sizeof(ScheduleArguments), nullptr, frame->context, task, data};
+  return fine(frame, frame->api->schedule(&arguments));
+}
+
+static int threads_of(const Frame* frame) {
+  int64_t count = 1;
+  if (frame->api->size < offsetof(Api, count_threads) + sizeof(void*)) return 1;  // of before it had them
+  CountArguments arguments{sizeof(CountArguments), nullptr, frame->context, &count};
+  return fine(frame, frame->api->count_threads(&arguments)) ? (int)count : 1;
+}
+
 EXPORT Error* unilstm_xla(Frame* frame) {
   if (frame->extension && frame->extension->type == kMetadata) {
     Metadata* metadata = ((MetadataExtension*)frame->extension)->metadata;
@@ -58,7 +80,8 @@ EXPORT Error* unilstm_xla(Frame* frame) {
   memcpy(job.real, reals->data, sizeof job.real);
   if (!place(job, frame->arguments, attribute(frame, "arguments")) || !place(job, frame->results, attribute(frame, "results")))
     return failure(frame, "unilstm: arrays that do not fit the job", kInvalidArgument);
-  if (unilstm_run(&job, (int)((const int64_t*)numbers->data)[kNumbers]))
+  Source source{frame, schedule};
+  if (run_with(&source, threads_of(frame), &job, ((const int64_t*)numbers->data)[kNumbers]))
     return failure(frame, "unilstm: no memory for working arrays", kResourceExhausted);
   return nullptr;
 }

@@ -16,6 +16,9 @@ struct Metadata { size_t size; Version version; uint32_t traits; };
 struct MetadataExtension { Extension base; Metadata* metadata; };
 
 struct Error;
+struct DestroyArguments { size_t size; Extension* extension; Error* error; };
+struct ScheduleArguments { size_t size; Extension* extension; void* context; void (*task)(void*); void* data; };
+struct CountArguments { size_t size; Extension* extension; void* context; int64_t* count; };
 struct ErrorArguments { size_t size; Extension* extension; const char* message; int code; };
 struct Api {
   size_t size;
@@ -23,6 +26,11 @@ struct Api {
   Version version;
   const void* internal;
   Error* (*create_error)(ErrorArguments*);
+  void* get_message;
+  void (*destroy_error)(DestroyArguments*);
+  void* others[8];
+  Error* (*schedule)(ScheduleArguments*);
+  Error* (*count_threads)(CountArguments*);
 };
 
 struct Buffer { size_t size; Extension* extension; int type; void* data; int64_t rank; int64_t* sizes; };

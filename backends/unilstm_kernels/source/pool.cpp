@@ -1,0 +1,114 @@
+// Threads of the library's own, made when they are first needed; and the way to those of OpenMP, where a framework has
+// brought a runtime of it. None is ever joined: a process ends without waiting for them, and after a fork the child
+// starts with none, the parent's being gone.
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+#include "helpers.h"
+
+namespace {
+
+struct Pool {
+  std::mutex mutex;
+  std::condition_variable posted;
+  std::vector<Team*> asked;  // a team for each helper that it has asked for and not got
+  std::atomic<int> waiting{0};  // asked.size(), for those who do not hold the mutex
+  int threads = 0, asleep = 0;
+
+  // Calls follow one another closely: look out for the next one for a while before sleeping.
+  void look_out() {
+    auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(200);
+    while (!waiting.load(std::memory_order_relaxed) && std::chrono::steady_clock::now() < until) sched_yield();
+  }
+
+  void serve() {
+    for (;;) {
+      look_out();
+      std::unique_lock<std::mutex> lock(mutex);
+      asleep++;
+      posted.wait(lock, [&] { return !asked.empty(); });
+      asleep--;
+      Team* team = asked.front();
+      asked.erase(asked.begin());
+      waiting.store((int)asked.size(), std::memory_order_relaxed);
+      lock.unlock();
+      team_help(team);
+    }
+  }
+
+  int ask(Team* team, int helpers) {
+    std::unique_lock<std::mutex> lock(mutex);
+    while (threads < helpers && start()) threads++;
+    if (helpers > threads) helpers = threads;
+    asked.insert(asked.end(), helpers, team);
+    waiting.store((int)asked.size(), std::memory_order_relaxed);
+    bool wake = asleep > 0;
+    lock.unlock();
+    if (wake) posted.notify_all();
+    return helpers;
+  }
+
+  int withdraw(Team* team) {
+    std::lock_guard<std::mutex> lock(mutex);
+    size_t before = asked.size();
+    asked.erase(std::remove(asked.begin(), asked.end(), team), asked.end());
+    waiting.store((int)asked.size(), std::memory_order_relaxed);
+    return (int)(before - asked.size());
+  }
+
+  // Signals are for the program's own threads.
+  bool start() {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = true;
+    try {
+      std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      started = false;  // the caller does it alone
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return started;
+  }
+};
+
+std::atomic<Pool*> pool{nullptr};
+std::atomic<bool> forked{false};
+
+void in_child() {
+  forked = true;
+  pool = new Pool;  // the old one's threads are not here, and its mutex may be held by one of them
+}
+
+Pool* the_pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pool = new Pool;
+    pthread_atfork(nullptr, nullptr, in_child);
+  });
+  return pool;
+}
+
+}  // namespace
+
+int pool_ask(Team* team, int helpers) { return the_pool()->ask(team, helpers); }
+
+int pool_withdraw(Team* team) { return the_pool()->withdraw(team); }
+
+bool openmp_run(void (*all)(void*), void* about, int threads) {
+  typedef void Parallel(void (*)(void*), void*, unsigned, unsigned);
+  static Parallel* parallel = (Parallel*)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  the_pool();  // to know of a fork
+  if (!parallel || forked) return false;
+  parallel(all, about, (unsigned)threads, 0);
+  return true;
+}

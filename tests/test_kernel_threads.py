@@ -1,0 +1,166 @@
+"""Threads of the kernel: they help, and neither the bits nor a fork nor other calls at the same time suffer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unilstm
+from conftest import require, require_kernel
+from test_kernel import Fuzzed, differences
+from unilstm_kernels import library
+
+
+@pytest.fixture
+def always() -> Iterator[Any]:
+    """The library, taking all threads even where so little work is not worth it."""
+    require_kernel()
+    found = library.library()
+    assert not isinstance(found, str)
+    found.unilstm_always_threads(1)
+    yield found
+    found.unilstm_always_threads(0)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_bits_do_not_depend_on_the_number_of_threads(
+    seed: int, always: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, results = Fuzzed(seed), []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(case.run())
+    assert not differences(results[1], results[0])
+    assert not differences(results[2], results[0])
+
+
+def helped(found: Any, run: Any, limit: float = 60.0) -> bool:
+    """Does a helper do anything in one of many calls? A busy machine may let it come late."""
+    before, until = found.unilstm_helped(), time.monotonic() + limit
+    while found.unilstm_helped() == before and time.monotonic() < until:
+        run()
+    return bool(found.unilstm_helped() > before)
+
+
+def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_kernel()
+    found, x = library.library(), np.zeros((16, 50, 32), "float32")
+    assert not isinstance(found, str)
+    large = unilstm.LSTM(32, 256, backend="numpy", path="kernel", seed=0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert helped(found, lambda: large(x))
+    small, before = unilstm.LSTM(32, 8, backend="numpy", path="kernel", seed=0), found.unilstm_helped()
+    for _ in range(20):
+        small(x)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    large(x)
+    assert found.unilstm_helped() == before
+
+
+@pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
+def test_each_framework_has_its_own_threads_and_numpys_bits(
+    name: str, always: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch: of its OpenMP, so many as torch.get_num_threads(); Paddle: of its setting; JAX: those of XLA."""
+    backend = require(name)
+    layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
+    x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
+    want = layers[0](x)[0]
+    with threads_of(name, 2, monkeypatch):
+        assert helped(always, lambda: layers[1](backend.tensor(x)))
+        assert backend.array(layers[1](backend.tensor(x))[0]).tobytes() == want.tobytes()
+    if name == "jax":
+        return
+    with threads_of(name, 1, monkeypatch):
+        before = always.unilstm_helped()
+        for _ in range(20):
+            layers[1](backend.tensor(x))
+        assert always.unilstm_helped() == before
+
+
+class threads_of:
+    """Within it, a framework computes on so many threads."""
+
+    def __init__(self, name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.name, self.count = name, count
+
+    def __enter__(self) -> None:
+        self.set(self.count)
+
+    def __exit__(self, *exc: object) -> None:
+        self.set(1)
+
+    def set(self, count: int) -> None:
+        if self.name == "torch":
+            import torch
+
+            torch.set_num_threads(count)
+        elif self.name == "paddle":
+            import paddle
+
+            paddle.base.core.set_num_threads(count)
+
+
+def test_calls_at_the_same_time_do_not_disturb_one_another(always: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    cases = [Fuzzed(seed) for seed in range(4)]
+    want = [case.run() for case in cases]
+    wrong: list[str] = []
+
+    def work(n: int) -> None:
+        for _ in range(30):
+            wrong.extend(differences(cases[n].run(), want[n]))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+_FORK = """
+import os, signal, sys
+import numpy as np, unilstm
+from unilstm_kernels import library
+
+os.environ["OMP_NUM_THREADS"] = "2"
+name = sys.argv[1]
+library.library().unilstm_always_threads(1)
+layer = unilstm.LSTM(9, 70, backend=name, path="kernel", seed=0)
+x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
+if name == "torch":
+    import torch
+    torch.set_num_threads(2)
+    x = torch.from_numpy(x)
+def run():
+    return np.asarray(layer(x)[0].detach() if name == "torch" else layer(x)[0]).tobytes()
+want = [run() for _ in range(50)][-1]
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # a hang ends the child
+    before = library.library().unilstm_helped()
+    same = True
+    while same and library.library().unilstm_helped() == before:
+        same = run() == want
+    os._exit(0 if same else 3)
+_, status = os.waitpid(child, 0)
+same = run() == want
+sys.exit(os.waitstatus_to_exitcode(status) or (0 if same else 4))
+"""
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_after_a_fork_parent_and_child_both_compute_on_threads(name: str) -> None:
+    require_kernel()
+    require(name)
+    done = subprocess.run([sys.executable, "-c", _FORK, name], timeout=180, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
