@@ -124,7 +124,7 @@ template <class T> static void one(unsigned seed) {
 
 static uint64_t all() {
   digest = 1469598103934665603u;
-  for (unsigned seed = 0; seed < 300; seed++) one<float>(seed), one<double>(seed);
+  for (unsigned seed = 0; seed < 500; seed++) one<float>(seed), one<double>(seed);
   return digest;
 }
 

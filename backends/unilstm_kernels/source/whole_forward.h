@@ -7,27 +7,29 @@ namespace {
 constexpr int64_t kBunch = 4;             // panels of one item of work: few rows would wait for the multiply-add before
 constexpr int64_t kProjectedRows = 512;   // rows of x projected at once: their z stays in the second-level cache
 
-// Weights whose rows are outputs, in panels; a panel lies within a section, each of which reads an input of its own.
+// Weights whose rows are outputs, in panels. A panel lies within a section, each of which reads an input of its own.
 template <class T> struct Panels {
-  T* packed;
+  T* packed;  // null: the weights are used so seldom that they are not packed
+  const T** weight;  // of each panel, its first row
   int64_t *row, *rows, *section, count, depth;
   // At most so many panels for so many output rows in sections.
   static int64_t most(int64_t rows, int64_t sections) { return parts(rows, kWide<T>) + sections; }
-  template <class S> void place(int64_t sections, const S& of_section) {
+  // of_section(n): where it starts, and its size. weights(k): row k.
+  template <class S, class R> void place(int64_t sections, const S& of_section, const R& weights) {
     count = 0;
     for (int64_t n = 0; n < sections; n++)
-      for (int64_t k = 0; k < of_section(n).size; k += kWide<T>, count++)
+      for (int64_t k = 0; k < of_section(n).size; k += kWide<T>, count++) {
         row[count] = of_section(n).at + k, rows[count] = at_most(kWide<T>, of_section(n).size - k), section[count] = n;
-  }
-  template <class R> void pack(int64_t p, const R& of_row) const {
-    constexpr int W = kWide<T>;
-    T* panel = packed + p * W * depth;
-    if (rows[p] < W) memset(panel, 0, W * depth * sizeof(T));
-    for (int64_t start = 0; start < depth; start += 16)
-      for (int64_t n = 0; n < rows[p]; n++) {
-        const T* from = of_row(row[p] + n);
-        for (int64_t k = start; k < at_most(depth, start + 16); k++) panel[k * W + n] = from[k];
+        weight[count] = weights(row[count]);
       }
+  }
+  void pack(int64_t p) const { pack_turned<T>(weight[p], depth, depth, rows[p], packed + p * kWide<T> * depth); }
+  // c [a_rows, some panels from the first on] += a · panels.
+  void multiply(int64_t a_rows, const T* const* a, int64_t first, int64_t some, T* c, T* block) const {
+    constexpr int W = kWide<T>;
+    if (packed) return product<T>(depth, a_rows, a, packed + first * W * depth, some, c, some * W);
+    for (int64_t q = 0; q < some && a_rows; q++)
+      turned_product<T>(depth, a_rows, a, weight[first + q], rows[first + q], 1, 0, c + q * W, some * W, block);
   }
 };
 
@@ -39,18 +41,22 @@ template <class T> struct WholeForward {
   Memory memory;
   Order order{};
   Panels<T> of_x{}, of_h{}, of_gates{}, of_r{};
-  T *bias, *z_chunk, *z_h, *z_gates, *c_now, *h_read, *m, *tile, *scratch;
+  T *bias, *start_x, *z_chunk, *z_h, *z_gates, *c_now, *h_read, *m, *tile, *scratch;
   const T** pointers;
   int64_t chunk, tile_size, scratch_size;
+  const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
 
-  WholeForward(const Job& job, Team* team) : w(job), s(w.s), team(team) {}
+  WholeForward(const Job& job, Team* team)
+    : w(job), s(w.s), team(team), direct_x(s.steps * s.rows <= kRowChunk), direct_h(s.steps <= 2) {}
 
   bool run() {
     if (!prepare()) return false;
     pack();
     for (int64_t start = 0; start < s.steps; start += chunk) {
       int64_t end = at_most(s.steps, start + chunk);
-      each(team, parts((end - start) * s.rows, kRowChunk), [&](int64_t item, int member) { project_x(start, end, item, member); });
+      int64_t chunks = parts((end - start) * s.rows, kRowChunk), bunches = parts(of_x.count, kBunch);
+      each(team, chunks * bunches, [&](int64_t item, int member) { project_x(start, end, item / bunches, item % bunches, member); });
+      if (w.joint) each(team, chunks, [&](int64_t item, int member) { norm_x(start, end, item, member); });
       for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
     }
     finish();
@@ -60,31 +66,33 @@ template <class T> struct WholeForward {
   bool prepare() {
     int64_t members = team_size(team), again = w.seen_again * s.hidden;
     chunk = at_most(s.steps, parts(kProjectedRows, s.rows));
-    tile_size = kRowChunk * kBunch * W;
+    tile_size = kRowChunk * kBunch * W + kTurnedSize<T>;
     scratch_size = (w.lanes * (Whole<T>::kLaneArrays + 1) + 2) * w.padded();
-    struct { Panels<T>* panels; int64_t rows, sections, depth; } all[] = {
-      {&of_x, w.all_width, 1, s.inputs}, {&of_h, w.width, w.sections(), s.state}, {&of_gates, again, 1, again},
-      {&of_r, s.projected ? s.state : 0, 1, s.hidden}};
-    int64_t packed[4], places[4];
+    struct { Panels<T>* panels; int64_t rows, sections, depth; bool direct; } all[] = {
+      {&of_x, w.all_width, 3, s.inputs, direct_x}, {&of_h, w.width, w.sections(), s.state, direct_h},
+      {&of_gates, again, 1, again, direct_h}, {&of_r, s.projected ? s.state : 0, 1, s.hidden, direct_h}};
+    int64_t packed[4], places[4], weights[4];
     for (int k = 0; k < 4; k++) {
       int64_t most = Panels<T>::most(all[k].rows, all[k].sections);
-      packed[k] = memory.ask<T>(most * W * all[k].depth), places[k] = memory.ask<int64_t>(3 * most);
+      packed[k] = memory.ask<T>(all[k].direct ? 0 : most * W * all[k].depth);
+      places[k] = memory.ask<int64_t>(3 * most), weights[k] = memory.ask<T*>(most);
     }
     int64_t o[] = {
-      memory.ask<T>(w.all_width), memory.ask<T>(chunk * s.rows * w.all_width), memory.ask<T>(w.joint ? s.rows * w.width : 0),
+      memory.ask<T>(w.all_width), memory.ask<T>(w.all_width), memory.ask<T>(chunk * s.rows * w.all_width), memory.ask<T>(w.joint ? s.rows * w.width : 0),
       memory.ask<T>(s.rows * again), memory.ask<T>(s.array(kCells) ? 0 : s.rows * w.slots_width),
       memory.ask<T>(w.mask(0, 0) ? w.sections() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(members * scratch_size),
       memory.ask<T*>(members * 2 * kRowChunk), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get()) return false;
-    T** to[] = {&bias, &z_chunk, &z_h, &z_gates, &c_now, &h_read, &m, &tile, &scratch};
-    for (int k = 0; k < 9; k++) *to[k] = memory.at<T>(o[k]);
-    pointers = memory.at<const T*>(o[9]);
-    order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[11])};
+    T** to[] = {&bias, &start_x, &z_chunk, &z_h, &z_gates, &c_now, &h_read, &m, &tile, &scratch};
+    for (int k = 0; k < 10; k++) *to[k] = memory.at<T>(o[k]);
+    pointers = memory.at<const T*>(o[10]);
+    order = {memory.at<int64_t>(o[11]), memory.at<int64_t>(o[12])};
     order.fill(s);
     for (int k = 0; k < 4; k++) {
       int64_t most = Panels<T>::most(all[k].rows, all[k].sections), *places_k = memory.at<int64_t>(places[k]);
-      *all[k].panels = {memory.at<T>(packed[k]), places_k, places_k + most, places_k + 2 * most, 0, all[k].depth};
+      T* panels = all[k].direct ? nullptr : memory.at<T>(packed[k]);
+      *all[k].panels = {panels, memory.at<const T*>(weights[k]), places_k, places_k + most, places_k + 2 * most, 0, all[k].depth};
     }
     return true;
   }
@@ -92,15 +100,16 @@ template <class T> struct WholeForward {
   void pack() {
     typedef typename Whole<T>::Group Group;
     int64_t again = w.seen_again * s.hidden;
-    of_x.place(1, [&](int64_t) { return Group{0, w.all_width}; });
-    of_h.place(w.sections(), [&](int64_t n) { return w.section(n); });
-    of_gates.place(1, [&](int64_t) { return Group{0, again}; });
-    of_r.place(1, [&](int64_t) { return Group{0, s.projected ? s.state : 0}; });
-    each(team, of_x.count, [&](int64_t p, int) { of_x.pack(p, [&](int64_t k) { return w.of_x(k); }); });
-    each(team, of_h.count, [&](int64_t p, int) { of_h.pack(p, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }); });
-    each(team, of_gates.count, [&](int64_t p, int) { of_gates.pack(p, [&](int64_t k) { return s.array(kWeightGg) + k * again; }); });
-    each(team, of_r.count, [&](int64_t p, int) { of_r.pack(p, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }); });
-    for (int64_t k = 0; k < w.all_width; k++) bias[k] = w.bias(k);
+    const int64_t x_at[] = {0, w.carry_at, w.attend_at, w.all_width};
+    of_x.place(3, [&](int64_t n) { return Group{x_at[n], x_at[n + 1] - x_at[n]}; }, [&](int64_t k) { return w.of_x(k); });
+    of_h.place(w.sections(), [&](int64_t n) { return w.section(n); }, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; });
+    of_gates.place(1, [&](int64_t) { return Group{0, again}; }, [&](int64_t k) { return s.array(kWeightGg) + k * again; });
+    int64_t state = s.projected ? s.state : 0;
+    of_r.place(1, [&](int64_t) { return Group{0, state}; }, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; });
+    const Panels<T>* const all[] = {&of_x, &of_h, &of_gates, &of_r};
+    for (const Panels<T>* panels : all)
+      if (panels->packed) each(team, panels->count, [&](int64_t p, int) { panels->pack(p); });
+    for (int64_t k = 0; k < w.all_width; k++) bias[k] = w.bias(k), start_x[k] = w.norm && k < w.width ? 0 : bias[k];
     if (!s.array(kCells)) memcpy(c_now, s.array(kC0), s.rows * w.slots_width * sizeof(T));
     if (!w.mask(0, 0)) return;
     for (int64_t b = 0; b < s.rows; b++) for_reading(b, s.array(kH0) + b * s.state, 0, s.state);
@@ -118,7 +127,7 @@ template <class T> struct WholeForward {
           Vec<T> one = start == kZero ? Vec<T>{} : load<T>((start == kFrom ? from : to[i]) + k, left);
           store<T>(tiles + (i * count + q) * W + v, one);
         }
-    product<T>(of.depth, rows, a, of.packed + first * W * of.depth, count, tiles, count * W);
+    of.multiply(rows, a, first, count, tiles, tiles + kRowChunk * kBunch * W);
     for (int64_t i = 0; i < rows; i++)
       for (int64_t q = 0; q < count; q++)
         for (int v = 0; v < W; v += L)
@@ -128,34 +137,29 @@ template <class T> struct WholeForward {
   T* z(int64_t in_chunk, int64_t b) const { return z_chunk + (in_chunk * s.rows + b) * w.all_width; }
   T* kept(int64_t t, int64_t b) const { return s.array(kGates) ? s.array(kGates) + s.at(t, b) * w.kept_width : nullptr; }
 
-  void project_x(int64_t start, int64_t end, int64_t item, int member) {
+  // A bunch of panels, of a chunk of rows.
+  void project_x(int64_t start, int64_t end, int64_t item, int64_t bunch, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
-    int64_t count = 0, from = item * kRowChunk, last = at_most((end - start) * s.rows, from + kRowChunk);
-    for (int64_t k = from; k < last; k++) {
+    int64_t count = 0, last = at_most((end - start) * s.rows, (item + 1) * kRowChunk);
+    for (int64_t k = item * kRowChunk; k < last; k++) {
       int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
       if (t < s.length(b)) to[count] = z(n, b), rows[count++] = s.x(t, b);
     }
-    // What lies behind z is never normalised: its sum starts from its bias.
-    if (w.norm)
-      for (int64_t i = 0; i < count; i++) {
-        memset(to[i], 0, w.width * sizeof(T));
-        memcpy(to[i] + w.width, bias + w.width, (w.all_width - w.width) * sizeof(T));
-      }
-    for (int64_t n = 0; n < parts(of_x.count, kBunch); n++) multiply(of_x, n, count, rows, to, w.norm ? kThere : kFrom, bias, member);
-    if (!w.joint) return;
-    for (int64_t k = from; k < last; k++) {
-      int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
-      if (t < s.length(b)) norm_x(z(n, b), kept(t, b));
-    }
+    multiply(of_x, bunch, count, rows, to, kFrom, start_x, member);
   }
 
-  void norm_x(T* row, T* keep) const {
-    T *to = keep ? keep + w.norm_at : row, scale = normalize<T>(row, w.width, w.eps, to);
-    if (keep) keep[w.scales_at] = scale;
-    vectors<T>(w.width, [&](int64_t k, int64_t left) {
-      store<T>(row + k, fma(load<T>(s.array(kGammaIh) + k, left), load<T>(to + k, left), load<T>(bias + k, left)), left);
-    });
+  void norm_x(int64_t start, int64_t end, int64_t item, int) const {
+    int64_t last = at_most((end - start) * s.rows, (item + 1) * kRowChunk);
+    for (int64_t k = item * kRowChunk; k < last; k++) {
+      int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
+      if (t >= s.length(b)) continue;
+      T *row = z(n, b), *keep = kept(t, b), *to = keep ? keep + w.norm_at : row, scale = normalize<T>(row, w.width, w.eps, to);
+      if (keep) keep[w.scales_at] = scale;
+      vectors<T>(w.width, [&](int64_t j, int64_t left) {
+        store<T>(row + j, fma(load<T>(s.array(kGammaIh) + j, left), load<T>(to + j, left), load<T>(bias + j, left)), left);
+      });
+    }
   }
 
   // What a row's step t reads: h by section, and c with what lies behind it.
@@ -195,7 +199,8 @@ template <class T> struct WholeForward {
     T** to = (T**)(rows + kRowChunk);
     bool apart = w.sections() > 1, masked = w.mask(0, 0);
     Panels<T> of = of_h;
-    if (apart) of = {of_h.packed + item * W * s.state, of_h.row + item, of_h.rows + item, nullptr, 1, s.state};
+    T* packed = of_h.packed && apart ? of_h.packed + item * W * s.state : nullptr;
+    if (apart) of = {packed, of_h.weight + item, of_h.row + item, of_h.rows + item, nullptr, 1, s.state};
     int64_t section = apart ? of_h.section[item] : 0;
     for (int64_t start = 0; start < count; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, count - start);
