@@ -29,9 +29,11 @@ def tensor(*shape: int, stream: int = 0, dtype: str = "float64") -> torch.Tensor
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"proj_size": 3}, {"bias": False}], ids=str)
 def test_state_dict_loads_both_ways(options: dict[str, Any]) -> None:
     theirs = torch.nn.LSTM(4, 6, 2, batch_first=True, dtype=torch.float64, **options)
-    ours = unilstm.port(theirs, "torch")
+    ours = unilstm.port(theirs, "torch", path="native")
     assert list(ours.state_dict()) == list(theirs.state_dict())
-    fresh = layer(num_layers=2, direction="bidirectional" if options.pop("bidirectional", 0) else "forward", **options)
+    fresh = layer(
+        "native", num_layers=2, direction="bidirectional" if options.pop("bidirectional", 0) else "forward", **options
+    )
     fresh.load_state_dict(theirs.state_dict())
     theirs.load_state_dict(fresh.state_dict())
     x = tensor(3, 5, 4)

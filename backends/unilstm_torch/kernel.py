@@ -60,7 +60,16 @@ def run_step(equations: job.Equations, x: Tensor, arrays: Any) -> None:
     double, threads = x.dtype == torch.float64, torch.get_num_threads()
     shape, strides = (1, rows, inputs), (rows * inputs, inputs)
     job.run(
-        equations, shape, strides, False, double, arrays, Tensor.data_ptr, backward=False, threads=threads, openmp=OPENMP
+        equations,
+        shape,
+        strides,
+        False,
+        double,
+        arrays,
+        Tensor.data_ptr,
+        backward=False,
+        threads=threads,
+        openmp=OPENMP,
     )
 
 
@@ -181,7 +190,9 @@ def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, bac
     double = x.dtype == torch.float64
     threads = torch.get_num_threads()
     strides, pointer = x.stride(), Tensor.data_ptr
-    job.run(equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=OPENMP)
+    job.run(
+        equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=OPENMP
+    )
 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python.
