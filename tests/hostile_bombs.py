@@ -43,6 +43,23 @@ def system(path: Path, trace: Path) -> None:
         path.write_bytes(pickle.dumps(bomb))
 
 
+def out_of_nothing() -> bytes:
+    """An LSTM of 1.5 GB in 250 bytes: the pickle asks torch for tensors, and says nothing of what is in them."""
+    body = b"\x80\x02}("
+    for name, shape in {"weight_ih": (16000, 20000), "weight_hh": (16000, 4000)}.items():
+        sizes = b"".join(b"J" + struct.pack("<i", size) for size in shape)
+        body += b"X\x0c\0\0\0" + f"{name}_l0".encode() + b"ctorch\nTensor\n(" + sizes + b"tR"
+    return body + b"u." + pickle.dumps([], 2)  # the second is what an older file ends with
+
+
+def again_and_again(path: Path, trace: Path) -> None:
+    """The same megabyte in each of a thousand layers, which would come to two gigabytes."""
+    import torch
+
+    one = torch.zeros(1024, 256)
+    torch.save({f"weight_{part}_l{k}": one for k in range(1000) for part in ("ih", "hh")}, path)
+
+
 def fan() -> Any:
     """A list of ten lists of ten lists …: small in the file, and shared, so that only who walks it is caught."""
     value: Any = [0.0] * 10
@@ -60,6 +77,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "zeros": lambda: b"\x80\x02c__builtin__\nbytearray\n" + NUMBER + b"\x85R.",  # four gigabytes of them
     "twice": lambda: b"\x80\x02c_codecs\nencode\nq\x01" + b"h\x01" * 31 + b"X\x01\0\0\0a" + LATIN + TWICE * 31 + b".",
     "deep": lambda: b"\x80\x02}" + b")" + b"\x85" * 500_000 + b"K\x01s.",  # hashing it overflows the stack of C
+    "nothing": out_of_nothing,
     "keys": lambda: pickle.dumps({f"k{n}": 0 for n in range(MILLION)}, 2),
 }
 

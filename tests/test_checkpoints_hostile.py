@@ -69,7 +69,7 @@ def orbax(name: str, **more: Make) -> Format:
 
 
 ARRAYS: dict[str, Make] = {"system": bombs.system, "rank": files.rank_arrays}
-IN_TORCH = ("memo", "dicts", "zeros", "twice", "deep", "keys")
+IN_TORCH = ("memo", "dicts", "zeros", "twice", "deep", "nothing", "keys")
 ZARR = unpacked("orbax_zarr.zip")
 OCDBT = unpacked("orbax_ocdbt.zip")
 FORMATS = {
@@ -97,7 +97,13 @@ FORMATS = {
     "torch": Format(
         ".pt",
         own,
-        zipped(own, system=bombs.system, rank=files.rank_torch, **{name: torch_zip(name) for name in IN_TORCH}),
+        zipped(
+            own,
+            again=bombs.again_and_again,
+            system=bombs.system,
+            rank=files.rank_torch,
+            **{name: torch_zip(name) for name in IN_TORCH},
+        ),
         rank={"layout": "torch"},
     ),
     "torch-legacy": Format(
@@ -171,7 +177,12 @@ FORMATS = {
     ),
     "orbax-zarr": orbax(
         "orbax_zarr.zip",
-        **{"cut array": cut(ZARR, "*lstm*/.zarray"), "cut chunk": cut(ZARR, "*lstm*/0*"), "rank": files.rank_zarr},
+        **{
+            "cut array": cut(ZARR, "*lstm*/.zarray"),
+            "cut chunk": cut(ZARR, "*lstm*/0*"),
+            "rank": files.rank_zarr,
+            "bomb": files.packed_zarr,
+        },
     ),
     "equinox": Format(
         ".eqx",

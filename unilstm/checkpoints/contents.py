@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..errors import CheckpointError, UnilstmError
 from ..parameters import Array
 
 MOST_ARRAYS = 100_000  # the largest models have some ten thousand; a file with a million names is made to keep us busy
+_LEAST, _RATIO = 64 << 20, 16  # bytes that any checkpoint may have, and how much larger others may be than they lie
+_ITEMS = {f"{kind}{bits}": bits // 8 for kind in ("float", "int", "uint") for bits in (8, 16, 32, 64)} | {"bfloat16": 2}
 _MOST_PARTS = 1_000_000  # of all names together
 AGAIN = "It is truncated, damaged, or of another type under this name. Copy or download it again."
 
@@ -92,6 +95,7 @@ class Arrays(Mapping[str, Array]):
 
     def __init__(self, contents: Contents, names: Iterable[str], dtype: str | None) -> None:
         self._contents, self._names, self._dtype = contents, dict.fromkeys(names), dtype
+        _check_sizes(contents, self._names)
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:
@@ -112,6 +116,22 @@ class Arrays(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _check_sizes(contents: Contents, names: Iterable[str]) -> None:
+    """Refuse arrays that come to far more bytes than there are: many can be the same few bytes of a file, or packed."""
+    entries = [contents.entries[name] for name in names]
+    claimed = sum(math.prod(entry.shape) * _ITEMS.get(entry.dtype, 1) for entry in entries)
+    if claimed > _LEAST and claimed > _RATIO * _held(contents.path):
+        raise CheckpointError(f"{contents.path}: its arrays claim {claimed:,} bytes, far more than it has. {AGAIN}")
+
+
+def _held(path: Path) -> int:
+    """The bytes of a checkpoint: of a file; of all below a folder; of all beside an index or a model."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() or path.suffix in (".json", ".onnx"):
+        return sum(file.stat().st_size for file in folder.glob("**/*" if path.is_dir() else "*") if file.is_file())
+    return path.stat().st_size
 
 
 def check_count(path: Path, count: int) -> None:

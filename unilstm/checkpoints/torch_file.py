@@ -51,6 +51,8 @@ def read(path: Path) -> Contents:
     places = {leaf.name: _place(torch, leaf.value) for leaf in found} if lazily else {}
     if None in places.values():
         found, places = _tensors(torch, path, "cpu"), {}
+    if not places:
+        _check_sizes(torch, path, [leaf.value for leaf in found])
     return Contents(path, {leaf.name: _entry(path, leaf, storages, places.get(leaf.name)) for leaf in found})
 
 
@@ -70,6 +72,14 @@ def _tensors(torch: Any, path: Path, device: str) -> list[Leaf]:
     except Exception as problem:  # a hostile pickle can make the unpickler raise anything
         raise _refused(path, problem) from problem
     return leaves(path, loaded, lambda value: isinstance(value, torch.Tensor))
+
+
+def _check_sizes(torch: Any, path: Path, tensors: list[Any]) -> None:
+    """Refuse tensors of more bytes than the file has: a pickle can make a torch.Tensor(10**5, 10**5) of nothing."""
+    stored = [t.untyped_storage() for t in tensors if t.layout == torch.strided and not t.is_meta]
+    claimed, size = sum({s.data_ptr(): s.nbytes() for s in stored}.values()), path.stat().st_size
+    if claimed > size:
+        raise CheckpointError(f"{path}: claims {claimed} bytes of data in a file of {size}. {AGAIN}")
 
 
 def _place(torch: Any, tensor: Any) -> int | None:

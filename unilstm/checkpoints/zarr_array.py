@@ -20,7 +20,7 @@ from .formats import library
 
 Get = Callable[[str], bytes | None]  # the value of a key, or None
 DESCRIPTIONS = (".zarray", "zarr.json")
-_LARGEST_CHUNK = 4 << 30
+_LARGEST_CHUNK = 64 << 20  # bytes that are more than the array has
 _MOST_CHUNKS = 1 << 20
 _DTYPES = {
     "float16",
@@ -143,7 +143,7 @@ def read(path: Path, name: str, description: Description, get: Get) -> Array:
     kind = np.dtype("u2" if description.dtype == "bfloat16" else description.dtype)
     counts = [-(-size // length) for size, length in zip(shape, chunk, strict=True)] if math.prod(shape) else [0]
     chunk_bytes = math.prod(chunk) * kind.itemsize
-    if math.prod(counts) > _MOST_CHUNKS or chunk_bytes > _LARGEST_CHUNK:
+    if math.prod(counts) > _MOST_CHUNKS or chunk_bytes > max(_LARGEST_CHUNK, math.prod(shape) * kind.itemsize):
         raise CheckpointError(f"{path}: {name!r} has too many or too large chunks. {AGAIN}")
     fetch = _fetcher(description, get)
     pieces: list[tuple[tuple[slice, ...], Array]] = []
