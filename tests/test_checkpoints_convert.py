@@ -32,6 +32,23 @@ class Tagger(torch.nn.Module):  # type: ignore[misc]
         self.head = torch.nn.Linear(8, 2)
 
 
+def test_half_precision_is_judged_by_its_own_eps_where_a_loss_rounds_to_it_and_nowhere_else(tmp_path: Path) -> None:
+    """A sum of two biases in float16 is 2⁻¹¹ off; copied weights give float32's outputs."""
+    weights = Weights.initial(LSTMSpec(3, 4), seed=1).astype("float16")
+    unilstm.save(weights, tmp_path / "a.safetensors")
+    merged = unilstm.convert(
+        tmp_path / "a.safetensors", tmp_path / "b.safetensors", to="keras", allow="merge-biases", check=True
+    )
+    copied = unilstm.convert(tmp_path / "a.safetensors", tmp_path / "c.safetensors", to="paddle", check=True)
+    assert merged.check
+    assert merged.check.ok
+    assert merged.check.error > 64 * 2**-23
+    assert copied.check
+    assert copied.check.ok
+    assert copied.check.error < 64 * 2**-23
+    assert merged.check.eps < 8
+
+
 # What comes along.
 
 

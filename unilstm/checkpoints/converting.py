@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import layouts
 from ..errors import CheckpointError
+from ..layouts.losses import ROUNDING
 from ..weights import Weights, check_dtype
 from .contents import Arrays, Contents, Place
 from .formats import Format, format_of, open_checkpoint
@@ -91,7 +92,8 @@ def convert(
     before = dict(Arrays(contents, place.names, weights.dtype)) if verified else None
     job.write(allow)
     said = {**place.config, **(config or {})}
-    checked = None if before is None else _verify(place, before, said, goal, (job.to, job.prefix), weights)
+    rounded = not ROUNDING.isdisjoint((allow,) if isinstance(allow, str) else allow)
+    checked = None if before is None else _verify(place, before, said, goal, job, rounded)
     return Conversion(str(goal), job.to, job.prefix, weights, len(job.carried), job.left, checked, unchecked)
 
 
@@ -192,17 +194,12 @@ def _unchecked(weights: Weights) -> str | None:
 
 
 def _verify(
-    place: Place,
-    before: Mapping[str, Any],
-    said: Mapping[str, Any],
-    goal: Path,
-    target: tuple[str | None, str],
-    weights: Weights,
+    place: Place, before: Mapping[str, Any], said: Mapping[str, Any], goal: Path, job: _Job, rounded: bool
 ) -> Check:
     """Run the source's arrays and what the target's file says."""
-    to, prefix = target
-    written: dict[str, Any] = {"layout": None, "prefix": prefix or None, "config": None, "to": to}
+    to, weights = job.to, job.weights
+    written: dict[str, Any] = {"layout": None, "prefix": job.prefix or None, "config": None, "to": to}
     if KEY not in open_checkpoint(goal).metadata:  # a plain state_dict, which does not say what it is
         written |= {"layout": to, "config": weights.layout_config(to) if to else None}
     read = {name[len(place.prefix) :]: array for name, array in before.items()}
-    return verify(place.layout, read, said, weights, goal, written)
+    return verify(place.layout, read, said, weights, goal, written, rounded=rounded)

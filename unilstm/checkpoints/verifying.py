@@ -52,11 +52,15 @@ def verify(
     weights: Weights,
     target: Path,
     written: Mapping[str, Any],
+    *,
+    rounded: bool = False,
 ) -> Check:
     """Compare an LSTM as its source has it with the file that was written of it.
 
     layout, arrays, config: the source's, without a prefix. weights: what was read of them. written: load()'s arguments
     for the target, and "to", its layout. Runs in float32, or in float64 where the weights are and both frameworks can.
+    rounded: has a loss that was allowed rounded values, such as sums of biases, to the dtype of the weights? Then
+    float16 cannot come closer than its own eps.
     """
     single = layout in running.SINGLE or written["to"] == "keras"
     dtype = "float64" if weights.dtype == "float64" and not single else "float32"
@@ -72,7 +76,8 @@ def verify(
         y_target, name = _run_file(target, written, x, notes)
     largest = float(np.abs(y).max()) or 1.0
     error = float(np.abs(y.astype("f8") - y_target).max())
-    eps = error / (float(np.finfo(dtype).eps) * largest)
+    unit = max(float(np.finfo(one).eps) for one in (dtype, weights.dtype if rounded else dtype))
+    eps = error / (unit * largest)
     return Check(source, name, error, eps, eps <= BOUND, tuple(dict.fromkeys(notes)))
 
 

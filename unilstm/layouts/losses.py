@@ -32,6 +32,7 @@ LOSSES = {
     "forget-offset": "it adds 1 to the forget gate at run time, so bias - 1 is stored, and for these values "
     "(bias - 1) + 1 is not bias, to the last bit",
 }
+ROUNDING = frozenset({"merge-biases", "forget-offset"})  # those that compute new values
 
 
 class Held(NamedTuple):
