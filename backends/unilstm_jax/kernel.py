@@ -20,7 +20,8 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from unilstm.run import DirectionResult, LayerCall
+from unilstm.cells import lstm
+from unilstm.run import DirectionResult, LayerCall, scan_direction
 from unilstm.spec import LSTMSpec
 from unilstm_kernels import job, library
 
@@ -71,7 +72,7 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
 def _run(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
     x = call.x * masks["input"] if "input" in masks else call.x
     arrays = {"x": x, "h_0": state[0], "c_0": state[1], **job.given(p)}
-    fixed = {"mask": masks["recurrent"]} if "recurrent" in masks else {}
+    fixed = job.fixed(masks)
     if call.lengths is not None:
         fixed["lengths"] = call.lengths.astype(jnp.int32)
     plan = _Plan(spec, reverse, call.cells, tuple(arrays), tuple(fixed))
@@ -122,12 +123,12 @@ def _call(plan: _Plan, given: dict[str, Array], results: dict[str, tuple[int, ..
 
 
 def _forward(plan: _Plan, arrays: Any, fixed: Any, keep: bool) -> list[Array]:
-    """y [T, B, S], h [B, S], c [B, H]; then, where wanted or kept, every c [T, B, H]; then what else is kept."""
+    """y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then what else is kept."""
     given = dict(zip((*plan.arrays, *plan.fixed), (*arrays, *fixed), strict=True))
     equations, (steps, rows, _) = job.equations(plan.spec), given["x"].shape
-    shapes = {"y": (steps, rows, equations.state), "h_n": (rows, equations.state), "c_n": (rows, equations.hidden)}
+    shapes = {"y": (steps, rows, equations.state), "h_n": (rows, equations.state), "c_n": (rows, equations.remembered)}
     if keep or plan.cells:
-        shapes["cells"] = (steps, rows, equations.hidden)
+        shapes["cells"] = (steps, rows, equations.remembered)
     return _call(plan, given, shapes | (equations.kept_shapes(steps, rows) if keep else {}), backward=False)
 
 
@@ -173,14 +174,15 @@ def _parts(plan: _Plan, args: Any) -> tuple[Any, Any, Any, Any]:
 def _composed(plan: _Plan, arrays: Any, fixed: Any) -> Any:
     """y, h, c, every c by the equations."""
     given, extra = dict(zip(plan.arrays, arrays, strict=True)), dict(zip(plan.fixed, fixed, strict=True))
-    p = {name: array for name, array in given.items() if name.startswith(("weight", "bias"))}
-    if plan.spec.bias == "double":
-        p["bias_ih"] = p.pop("bias")
-    x, lengths = given["x"], extra.get("lengths")
+    p, masks, lengths = job.parameters(plan.spec, given), job.masks(extra), extra.get("lengths")
+    x, state = given["x"], (given["h_0"], given["c_0"])
+    if not lstm.elementwise(plan.spec) or (masks and plan.spec.recurrent_dropout_kind != "state"):
+        call = LayerCall(x, [state], [p], lengths, cells=True)
+        r = scan_direction(OPS, plan.spec, call, plan.reverse, state, p, masks)
+        return r.y, r.h, r.c, r.cells
     valid = None if lengths is None else OPS.valid(x.shape[0], lengths, x)
     x = x if valid is None else jnp.where(valid, x, 0)
-    inputs = (x, given["h_0"], given["c_0"], p)
-    h_all, c_all, h, c = recurrence(plan.spec, plan.reverse, inputs, valid, extra.get("mask"))
+    h_all, c_all, h, c = recurrence(plan.spec, plan.reverse, (x, *state, p), valid, masks.get("recurrent"))
     if valid is None:
         return h_all, h, c, c_all
     return jnp.where(valid, h_all, 0), h, c, jnp.where(valid, c_all, 0)

@@ -8,32 +8,37 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unilstm.activations import NAMES
-from unilstm.cells import lstm
 from unilstm.run import LayerCall
 from unilstm.spec import LSTMSpec
 
 from . import library
 
 NUMBERS = (
-    "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "reverse",
-    "stride_t", "stride_b", "double", "threads", "openmp",
+    "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
+    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "double", "threads", "openmp",
 )  # fmt: skip
-REALS = 9
-# What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), the mask on h, lengths int32.
-GIVEN = (
-    "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias", "bias_hh", "weight_ch", "weight_xh", "bias_xh", "weight_hr",
-    "mask", "lengths",
+REALS = 12
+# What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
+PARAMETERS = (
+    "weight_ih", "weight_hh", "bias", "bias_hh", "weight_ch", "weight_xh", "bias_xh", "weight_hr", "gamma_ih",
+    "gamma_hh", "gamma", "gamma_c", "beta_c", "weight_gg", "weight_xa", "bias_xa",
 )  # fmt: skip
+FIXED = ("mask", "keep_h", "keep_c", "lengths")  # masks of training (see `fixed`), lengths int32
+GIVEN = ("x", "h_0", "c_0", *PARAMETERS, *FIXED)
 RESULTS = ("y", "h_n", "c_n", "cells")
 KEPT = ("gates", "raw")  # for the way back, beside the cells
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
-GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", "mask", "lengths"))
+GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))
 ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS)
 LAYOUT = len(NUMBERS) * 10000 + REALS * 100 + len(ARRAYS)
 _INDEX = {name: n for n, name in enumerate(ARRAYS)}
 _HAS = ("input", "forget", "output")  # bits from 1
-_COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED = 8, 16, 32, 64
+_COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN = 8, 16, 32, 64, 128
+_POOLINGS = ("sum", "argmax", "attention", "attention-max")
+_NORMS = ("none", "joint", "normalized-state", "per-gate")
+_MASKS = {"recurrent": "mask", "zoneout_hidden": "keep_h", "zoneout_cell": "keep_c"}
+_MASK_KINDS = ("state", "per-gate", "candidate")
 
 
 class Job(ctypes.Structure):
@@ -49,25 +54,11 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
     missing = library.missing()
     if missing:
         return missing
-    if not lstm.elementwise(spec):
-        return f"the kernel has no {', '.join(_beyond(spec))}"
-    masked = call is not None and any("recurrent" in masks for masks in call.all_masks())
-    if masked and spec.recurrent_dropout_kind != "state":
-        return f"the kernel has no recurrent dropout of kind {spec.recurrent_dropout_kind!r}"
-    return None
-
-
-def _beyond(spec: LSTMSpec) -> list[str]:
-    """The fields that the kernel does not serve."""
-    if spec.cell != "lstm":
-        return [f"cell {spec.cell!r}"]
-    default = LSTMSpec(1, 1)
-    fields = ("num_blocks", "lanes", "layer_norm", "gate_recurrence", "zoneout_hidden", "zoneout_cell")
-    return [field for field in fields if getattr(spec, field) != getattr(default, field)]
+    return f"the kernel has no cell {spec.cell!r}" if spec.cell != "lstm" else None
 
 
 class Equations(NamedTuple):
-    """A spec as the library takes it. numbers: "hidden" to "output_kind" of NUMBERS."""
+    """A spec as the library takes it. numbers: "hidden" to "mask_kind" of NUMBERS."""
 
     numbers: tuple[int, ...]
     reals: tuple[float, ...]
@@ -80,13 +71,28 @@ class Equations(NamedTuple):
     def state(self) -> int:
         return self.numbers[1]
 
-    def kept_shapes(self, steps: int, rows: int) -> dict[str, tuple[int, ...]]:
-        """What a forward call keeps for the way back, beside the cells [T, B, H]."""
+    @property
+    def remembered(self) -> int:
+        """Features of c: those of the lanes, and of the gates that are seen again."""
+        return (self.numbers[7] + self._gates * bool(self.numbers[2] & _SEEN_AGAIN)) * self.hidden
+
+    @property
+    def _gates(self) -> int:
+        """The gates i f o that have weights."""
         has = self.numbers[2]
-        forget = bool(has & 2) and not has & _COUPLED
-        groups = 1 + (has & 1) + forget + bool(has & 4) + 2 * bool(has & _HIGHWAY)
-        shapes: dict[str, tuple[int, ...]] = {"gates": (steps, rows, groups * self.hidden)}
-        if self.reals[-1]:
+        return bool(has & 1) + (bool(has & 2) and not has & _COUPLED) + bool(has & 4)
+
+    def kept_shapes(self, steps: int, rows: int) -> dict[str, tuple[int, ...]]:
+        """What a forward call keeps for the way back, beside the cells [T, B, C]; see source/whole.h."""
+        has, blocks, lanes, pooling, norm = self.numbers[2], *self.numbers[6:10]
+        highway, norm_kind = bool(has & _HIGHWAY), _NORMS[norm]
+        z = lanes * (self._gates * (blocks or self.hidden) + self.hidden) + highway * self.hidden
+        width = z + highway * self.hidden + (pooling >= 2) * lanes * self.hidden
+        if norm_kind != "none":
+            groups = lanes * (self._gates + 1) + highway
+            width += (z + groups if norm_kind == "per-gate" else 2 * z + 2) + lanes * (self.hidden + 1)
+        shapes: dict[str, tuple[int, ...]] = {"gates": (steps, rows, width)}
+        if self.reals[8]:
             shapes["raw"] = (steps, rows, self.state)
         return shapes
 
@@ -95,11 +101,15 @@ def equations_of(spec: LSTMSpec) -> Equations:
     """The same as `equations`, for where a cache is in the way (torch.compile warns of it)."""
     has = sum(1 << n for n, gate in enumerate(_HAS) if gate in spec.gates)
     has |= _COUPLED * spec.coupled_gates | _PEEPHOLE * spec.peephole
-    has |= _HIGHWAY * spec.highway | _PROJECTED * bool(spec.proj_size)
+    has |= _HIGHWAY * spec.highway | _PROJECTED * bool(spec.proj_size) | _SEEN_AGAIN * spec.gate_recurrence
     functions = (spec.gate_activation, spec.cell_activation, spec.output_activation)
     reals = [value or 0.0 for f in functions for value in (f.alpha, f.beta)]
-    numbers = (spec.hidden_size, spec.state_size, has, *(NAMES.index(f.name) for f in functions))
-    return Equations(numbers, (*reals, spec.gate_clip, spec.cell_clip, spec.proj_clip))
+    kinds = (NAMES.index(f.name) for f in functions)
+    more = (_POOLINGS.index(spec.lane_pooling), _NORMS.index(spec.layer_norm))
+    numbers = (spec.hidden_size, spec.state_size, has, *kinds, spec.num_blocks, spec.lanes, *more)
+    clips = (spec.gate_clip, spec.cell_clip, spec.proj_clip)
+    rest = (spec.layer_norm_eps, spec.zoneout_hidden, spec.zoneout_cell)
+    return Equations((*numbers, _MASK_KINDS.index(spec.recurrent_dropout_kind)), (*reals, *clips, *rest))
 
 
 equations = functools.lru_cache(256)(equations_of)
@@ -107,10 +117,28 @@ equations = functools.lru_cache(256)(equations_of)
 
 def given(p: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a direction by the names of GIVEN."""
-    found = {role: p[role] for role in GIVEN if role in p and role not in ("h_0", "c_0")}
+    found = {role: p[role] for role in PARAMETERS if role in p}
     if "bias_ih" in p:
         found["bias"] = p["bias_ih"]
     return found
+
+
+def parameters(spec: LSTMSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round: the parameters by role."""
+    found = {role: given[role] for role in PARAMETERS if given.get(role) is not None}
+    if spec.bias == "double":
+        found["bias_ih"] = found.pop("bias")
+    return found
+
+
+def fixed(masks: Mapping[str, Any]) -> dict[str, Any]:
+    """The masks of a direction, by kind as in layer_masks, by the names of GIVEN; that of x is the caller's."""
+    return {name: masks[kind] for kind, name in _MASKS.items() if kind in masks}
+
+
+def masks(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round."""
+    return {kind: given[name] for kind, name in _MASKS.items() if given.get(name) is not None}
 
 
 def gradient_name(role: str) -> str:

@@ -36,7 +36,7 @@ class Direction:
         x = x if x.strides[2] == x.itemsize and min(x.strides) >= 0 else np.ascontiguousarray(x)
         self.strides = tuple(stride // x.itemsize for stride in x.strides)
         self.equations, self.reverse, self.shape, self.dtype = job.equations(spec), reverse, x.shape, x.dtype
-        arrays = {**job.given(p), "h_0": state[0], "c_0": state[1], "mask": masks.get("recurrent")}
+        arrays = {**job.given(p), "h_0": state[0], "c_0": state[1], **job.fixed(masks)}
         self.given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None} | {"x": x}
         if call.lengths is not None:
             self.given["lengths"] = np.ascontiguousarray(call.lengths, np.int32)
@@ -47,10 +47,10 @@ class Direction:
         results = {
             "y": np.empty((steps, rows, spec.state_size), self.dtype),
             "h_n": np.empty((rows, spec.state_size), self.dtype),
-            "c_n": np.empty((rows, spec.hidden_size), self.dtype),
+            "c_n": np.empty((rows, self.equations.remembered), self.dtype),
         }
         if cells or keep:
-            results["cells"] = np.empty((steps, rows, spec.hidden_size), self.dtype)
+            results["cells"] = np.empty((steps, rows, self.equations.remembered), self.dtype)
         kept = {}
         if keep:
             shapes = self.equations.kept_shapes(steps, rows)

@@ -74,7 +74,7 @@ class _Run:
         d = self._sequence(d_y, spec.output_size)
         every_c: list[Any] = [None] * count
         if d_cells is not None:
-            every_c = np.split(self._sequence(d_cells, count * spec.hidden_size), count, axis=-1)
+            every_c = np.split(self._sequence(d_cells, count * spec.slots * spec.hidden_size), count, axis=-1)
         d_h, d_c = self._states(d_state)
         found: Gradients = {}
         of_states: list[tuple[Array, Array]] = []
@@ -105,7 +105,7 @@ class _Run:
     def _states(self, d_state: Any) -> list[Array]:
         """d_h_n and d_c_n [L·D, B, F]."""
         lead = self.spec.num_layers * self.spec.num_directions, self.call.x.shape[1]
-        sizes = (self.spec.state_size, self.spec.hidden_size)
+        sizes = (self.spec.state_size, self.spec.slots * self.spec.hidden_size)
         parts = zip(d_state or (None, None), sizes, strict=True)
         dtype = self.call.x.dtype
         return [np.zeros((*lead, size), dtype) if d is None else np.reshape(d, (*lead, size)) for d, size in parts]
@@ -116,6 +116,7 @@ class _Run:
             gradient = gradients[job.gradient_name(p.role)[2:]]
             if p.role in ("h_0", "c_0"):  # learned: the same for all rows, and unused where the call gave a state
                 gradient = gradient.sum(0) if self.call.h_0 is None else np.zeros_like(gradient[0])
+                gradient = gradient.reshape(p.shape)
             elif p.role == "weight_hh":
                 gradient = gradient * self.mask(f"weight_l{k}{'_reverse' if n else ''}")
             found[p.name] = gradient

@@ -50,13 +50,13 @@ class _Plan:
     spec: LSTMSpec
     reverse: bool
     names: tuple[str, ...]  # of the tensors that are handed over
-    fixed: Given  # mask and lengths
+    fixed: Given  # masks and lengths
 
 
 def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
     x = call.x * masks["input"] if "input" in masks else call.x
     given = {"x": x, "h_0": state[0], "c_0": state[1], **job.given(p)}
-    fixed = {"mask": masks["recurrent"]} if "recurrent" in masks else {}
+    fixed = job.fixed(masks)
     if call.lengths is not None:
         fixed["lengths"] = call.lengths.astype("int32")
     if paddle.is_grad_enabled() and not all(t.stop_gradient for t in given.values()):
@@ -93,10 +93,7 @@ class _Direction(PyLayer):  # type: ignore[misc]
 
 def _through_the_equations(plan: _Plan, given: Given, needs: dict[str, bool], grads: Any) -> tuple[Any, ...]:
     """Gradients that can be differentiated again, by autograd over the equations."""
-    p = {name: t for name, t in given.items() if name.startswith(("weight", "bias"))}
-    if plan.spec.bias == "double":
-        p["bias_ih"] = p["bias"]
-    masks = {"recurrent": plan.fixed["mask"]} if "mask" in plan.fixed else {}
+    p, masks = job.parameters(plan.spec, given), job.masks(plan.fixed)
     state = (given["h_0"], given["c_0"])
     call = LayerCall(given["x"], [state], [p], plan.fixed.get("lengths"), cells=True)
     r = scan_direction(OPS, plan.spec, call, plan.reverse, state, p, masks)
@@ -111,7 +108,7 @@ def _through_the_equations(plan: _Plan, given: Given, needs: dict[str, bool], gr
 def forward(
     equations: job.Equations, reverse: bool, given: Given, *, keep: bool, wants_cells: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
-    """y [T, B, S], h [B, S], c [B, H], every c [T, B, H] where kept or wanted, and what backward needs beside."""
+    """y [T, B, S], h [B, S], c [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
     given = _dense(given)
     x = given["x"]
     steps, rows, _ = x.shape
@@ -119,8 +116,8 @@ def forward(
     def empty(*shape: int) -> Tensor:
         return paddle.empty(list(shape), dtype=x.dtype)
 
-    y, h, c = empty(steps, rows, equations.state), empty(rows, equations.state), empty(rows, equations.hidden)
-    cells = empty(steps, rows, equations.hidden) if keep or wants_cells else None
+    y, h, c = empty(steps, rows, equations.state), empty(rows, equations.state), empty(rows, equations.remembered)
+    cells = empty(steps, rows, equations.remembered) if keep or wants_cells else None
     kept = {name: empty(*shape) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
     arrays = {**given, "y": y, "h_n": h, "c_n": c, "cells": cells, **kept}
     _run(equations, reverse, x, arrays, backward=False)

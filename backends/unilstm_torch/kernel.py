@@ -67,7 +67,7 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
 def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
     x = call.x * masks["input"] if "input" in masks else call.x
     given: Given = dict.fromkeys(job.GIVEN) | job.given(p)
-    given |= {"x": x, "h_0": state[0], "c_0": state[1], "mask": masks.get("recurrent")}
+    given |= {"x": x, "h_0": state[0], "c_0": state[1], **job.fixed(masks)}
     given["lengths"] = None if call.lengths is None else call.lengths.to(torch.int32)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given.values())
     if torch.compiler.is_compiling():
@@ -108,10 +108,7 @@ class _Direction(torch.autograd.Function):
 def _through_the_equations(ctx: Any, given: Given, grads: Any) -> list[Tensor | None]:
     """Gradients that can be differentiated again, by autograd over the equations."""
     with torch.enable_grad():
-        p = {name: t for name, t in given.items() if t is not None and name.startswith(("weight", "bias"))}
-        if ctx.spec.bias == "double":
-            p["bias_ih"] = p["bias"]
-        masks = {} if given["mask"] is None else {"recurrent": given["mask"]}
+        p, masks = job.parameters(ctx.spec, given), job.masks(given)
         state = (given["h_0"], given["c_0"])
         call = LayerCall(given["x"], [state], [p], given["lengths"], cells=True)
         r = scan_direction(TorchOps(), ctx.spec, call, ctx.reverse, state, p, masks)
@@ -126,14 +123,14 @@ def _through_the_equations(ctx: Any, given: Given, grads: Any) -> list[Tensor | 
 def forward(
     equations: job.Equations, reverse: bool, given: Given, *, keep: bool, wants_cells: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
-    """y [T, B, S], h [B, S], c [B, H], every c [T, B, H] where kept or wanted, and what backward needs beside."""
+    """y [T, B, S], h [B, S], c [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
     given = _dense(given)
     x = given["x"]
     assert x is not None
     steps, rows, _ = x.shape
     y, h = x.new_empty(steps, rows, equations.state), x.new_empty(rows, equations.state)
-    c = x.new_empty(rows, equations.hidden)
-    cells = x.new_empty(steps, rows, equations.hidden) if keep or wants_cells else None
+    c = x.new_empty(rows, equations.remembered)
+    cells = x.new_empty(steps, rows, equations.remembered) if keep or wants_cells else None
     kept = {n: x.new_empty(shape) for n, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
     arrays = {**given, "y": y, "h_n": h, "c_n": c, "cells": cells, **kept}
     _run(equations, reverse, x, arrays, backward=False)
@@ -208,8 +205,8 @@ def _operator_fake(*args: Any) -> list[Tensor]:
     equations, x = job.Equations(numbers, reals), tensors[0]
     steps, rows = x.shape[0], x.shape[1]
     kept = equations.kept_shapes(steps, rows) if keep else {}
-    shapes = [(steps, rows, equations.state), (rows, equations.state), (rows, equations.hidden)]
-    shapes += [(steps, rows, equations.hidden) if keep or cells else (0,)]
+    shapes = [(steps, rows, equations.state), (rows, equations.state), (rows, equations.remembered)]
+    shapes += [(steps, rows, equations.remembered) if keep or cells else (0,)]
     return [x.new_empty(shape) for shape in (*shapes, kept.get("gates", (0,)), kept.get("raw", (0,)))]
 
 

@@ -1,11 +1,14 @@
 // Compiled once for each instruction set; SET is its name.
 #include "backward.h"
 #include "forward.h"
+#include "whole_backward.h"
+#include "whole_forward.h"
 
 #define NAME2(set) unilstm_direction_##set
 #define NAME(set) NAME2(set)
 
 template <class T> static bool run(const Job& job, bool backward, Team* team) {
+  if (is_whole(job)) return backward ? WholeBackward<T>(job, team).run() : WholeForward<T>(job, team).run();
   return backward ? Backward<T>(job, team).run() : Forward<T>(job, team).run();
 }
 

@@ -2,7 +2,8 @@
 //
 // Arrays are dense and row-major, in the shapes given here, but for x, whose strides are numbers of the job. An
 // array that is not there is a null pointer. T steps, B rows, I inputs, H units, S features of h (P where there is a
-// projection, else H), G row groups of z, GX groups that are computed from x: G, and one more for a highway's carry.
+// projection, else H), R rows of z, RX rows that are computed from x: R, and those of a highway's carry and of what lanes
+// attend by; N lanes, C features of c: those of the lanes, and of the gates that are seen again.
 #pragma once
 #include <stdint.h>
 
@@ -10,6 +11,8 @@ enum Number {
   kSteps, kRows, kInputs, kHidden, kState,
   kHas,                                      // bits, see Has
   kGateKind, kCellKind, kOutputKind,         // see Kind
+  kBlocks, kNumLanes, kPooling, kNorm,       // 0 or the blocks, 1 or the lanes; see Pooling, Norm
+  kMaskKind,                                 // see MaskKind
   kReverse,                                  // from the last step of each row to the first
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side
   kDouble,                                   // float64, else float32
@@ -17,9 +20,17 @@ enum Number {
   kNumbers
 };
 
-enum Has { kInputGate = 1, kForgetGate = 2, kOutputGate = 4, kCoupled = 8, kPeephole = 16, kHighway = 32, kProjected = 64 };
+enum Has { kInputGate = 1, kForgetGate = 2, kOutputGate = 4, kCoupled = 8, kPeephole = 16, kHighway = 32, kProjected = 64, kSeenAgain = 128 };
+enum Pooling { kSum, kArgmax, kAttention, kAttentionMax };
+enum Norm { kNoNorm, kJoint, kNormalizedState, kPerGate };
+// On the h that a step reads [B,S]; on what each row group reads of it [G,B,S]; on g [T,B,N*H].
+enum MaskKind { kOnState, kOnGroups, kOnCandidate };
 
-enum Real { kGateA, kGateB, kCellA, kCellB, kOutputA, kOutputB, kGateClip, kCellClip, kProjClip, kReals };
+enum Real {
+  kGateA, kGateB, kCellA, kCellB, kOutputA, kOutputB, kGateClip, kCellClip, kProjClip, kNormEps,
+  kZoneoutHidden, kZoneoutCell,  // what of h and c stays
+  kReals
+};
 
 // In the order of unilstm.activations.NAMES.
 enum Kind {
@@ -27,16 +38,20 @@ enum Kind {
 };
 
 enum Array {
-  // given: x [T,B,I], h_0 [B,S], c_0 [B,H], the parameters as canonical, mask [B,S] on the h that a step reads,
-  // lengths [B] of int32
-  kX, kH0, kC0, kWeightIh, kWeightHh, kBias, kBias2, kWeightCh, kWeightXh, kBiasXh, kWeightHr, kMask, kLengths,
-  // results: y [T,B,S], h_n [B,S], c_n [B,H], c of every step [T,B,H]
+  // given: x [T,B,I], h_0 [B,S], c_0 [B,C], the parameters as canonical; of training: mask, see MaskKind, and what of
+  // zoneout is new, h [T,B,S] and c [T,B,N*H]; lengths [B] of int32
+  kX, kH0, kC0, kWeightIh, kWeightHh, kBias, kBias2, kWeightCh, kWeightXh, kBiasXh, kWeightHr,
+  kGammaIh, kGammaHh, kGamma, kGammaC, kBetaC, kWeightGg, kWeightXa, kBiasXa,
+  kMask, kKeepH, kKeepC, kLengths,
+  // results: y [T,B,S], h_n [B,S], c_n [B,C], c of every step [T,B,C]
   kY, kHn, kCn, kCells,
-  // kept for backward: activations, or pre-activations where the slope needs them, [T,B,GX*H]; h before its clip [T,B,S]
+  // kept for backward: activations, or pre-activations where the slope needs them, and what norms need (whole.h),
+  // [T,B,RX and more]; h before its clip [T,B,S]
   kGates, kRaw,
   // backward: gradients of the results, and of what was given
   kDy, kDhn, kDcn, kDcells,
   kDx, kDh0, kDc0, kDWeightIh, kDWeightHh, kDBias, kDWeightCh, kDWeightXh, kDBiasXh, kDWeightHr,
+  kDGammaIh, kDGammaHh, kDGamma, kDGammaC, kDBetaC, kDWeightGg, kDWeightXa, kDBiasXa,
   kArrays
 };
 

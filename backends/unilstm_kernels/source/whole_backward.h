@@ -1,0 +1,292 @@
+// One direction of one layer, backward, for cells whose rows are treated as a whole.
+#pragma once
+#include "outer.h"
+#include "whole_forward.h"
+#include "whole_row_back.h"
+
+namespace {
+
+template <class T> struct WholeBackward {
+  static constexpr int W = kWide<T>, L = kLanes<T>;
+  const Whole<T> w;
+  const Shape<T>& s;
+  Team* team;
+  Memory memory;
+  Order order{};
+  T *of_h, *of_gates, *of_r, *of_x, *dz, *dz_h, *dz_gates, *dh, *dh_kept, *d_c, *m, *dm, *dprojected, *tile, *scratch, *sums;
+  const T** pointers;  // [members][kRowChunk]
+  const T** list[8];   // of all steps and rows that are there: see of_weights
+  Outer<T> outer{};
+  int64_t tile_size, scratch_size, again;
+
+  WholeBackward(const Job& job, Team* team) : w(job), s(w.s), team(team), again(w.seen_again * s.hidden) {}
+
+  bool run() {
+    if (!prepare()) return false;
+    pack();
+    int64_t seen = 0, before = -1;  // rows active in the step done before, and that step
+    for (int64_t n = s.steps - 1; n >= 0; n--) {
+      int64_t t = s.time(n), count = order.active[t];
+      step(t, count, before, seen);
+      before = t, seen = count;
+    }
+    step(-1, 0, before, seen);
+    results();
+    of_weights();
+    if (s.array(kDx)) of_inputs();
+    return true;
+  }
+
+  bool prepare() {
+    int64_t members = team_size(team), all = s.steps * s.rows, widest = s.inputs > s.hidden ? s.inputs : s.hidden;
+    if (again > widest) widest = again;
+    tile_size = kRowChunk * kBunch * W, scratch_size = BackwardRow<T>::scratch_size(w) + w.padded();
+    T** to[] = {&of_h, &of_gates, &of_r, &of_x, &dz, &dz_h, &dz_gates, &dh, &dh_kept, &d_c, &m, &dm, &dprojected, &tile, &scratch,
+                &sums, &outer.panels, &outer.turned};
+    const int64_t sizes[] = {
+      columns(s.state) * w.width, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
+      s.array(kDx) ? columns(s.inputs) * w.all_width : 0, all * w.all_width, w.joint ? all * w.width : 0, all * again,
+      s.rows * s.state, w.zoned_h() ? s.rows * s.state : 0, s.rows * w.slots_width, s.projected ? all * s.hidden : 0,
+      s.projected ? s.rows * s.hidden : 0, s.projected ? all * s.state : 0, members * tile_size, members * scratch_size,
+      s.rows * w.sums_width, Outer<T>::panel_size(widest), Outer<T>::turned_size(members)};
+    constexpr int count = sizeof sizes / sizeof *sizes;
+    int64_t o[count];
+    for (int k = 0; k < count; k++) o[k] = memory.ask<T>(sizes[k]);
+    int64_t rest[] = {memory.ask<T*>(members * kRowChunk), memory.ask<T*>(8 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+    if (!memory.get()) return false;
+    for (int k = 0; k < count; k++) *to[k] = memory.at<T>(o[k]);
+    pointers = memory.at<const T*>(rest[0]);
+    for (int k = 0; k < 8; k++) list[k] = memory.at<const T*>(rest[1]) + k * all;
+    order = {memory.at<int64_t>(rest[2]), memory.at<int64_t>(rest[3])};
+    order.fill(s);
+    outer.team = team;
+    start(dh, s.array(kDhn), s.rows * s.state), start(d_c, s.array(kDcn), s.rows * w.slots_width);
+    memset(sums, 0, s.rows * w.sums_width * sizeof(T));
+    return true;
+  }
+
+  static int64_t columns(int64_t count) { return parts(count, W) * W; }
+  static void start(T* to, const T* from, int64_t count) {
+    if (from) memcpy(to, from, count * sizeof(T));
+    else memset(to, 0, count * sizeof(T));
+  }
+
+  // Panels of the columns of a matrix of `depth` rows, each a pointer.
+  template <class R> void pack_columns(int64_t depth, int64_t count, const R& row, T* panels) const {
+    each(team, parts(count, W), [&](int64_t p, int) {
+      for (int64_t k = 0; k < depth; k++) pack_row<T>(row(k) + p * W, nullptr, count - p * W, panels + (p * depth + k) * W);
+    });
+  }
+  void pack() {
+    pack_columns(w.width, s.state, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }, of_h);
+    pack_columns(again, again, [&](int64_t k) { return s.array(kWeightGg) + k * again; }, of_gates);
+    if (s.projected) pack_columns(s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
+    if (s.array(kDx)) pack_columns(w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
+  }
+
+  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * w.all_width; }
+  T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + s.at(t, b) * w.width : dz_row(t, b); }
+  T* dz_gates_row(int64_t t, int64_t b) const { return dz_gates + s.at(t, b) * again; }
+  const T* c_before(int64_t t, int64_t b) const {
+    return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
+  }
+
+  // Step t of `count` rows; before it, in this order, was step `before` of `seen` rows. t < 0: only what reaches h_0, c_0.
+  void step(int64_t t, int64_t count, int64_t before, int64_t seen) {
+    int64_t of_state = parts(parts(s.state, W), kBunch), of_again = parts(parts(again, W), kBunch);
+    each(team, of_state + of_again, [&](int64_t item, int member) {
+      if (item >= of_state) return again_carried(before, seen, item - of_state, member);
+      carried(before, seen, item, member);
+      if (s.projected)
+        for (int64_t n = 0; n < count; n++) unclipped(t, order.row[n], item);
+    });
+    if (s.projected)
+      each(team, parts(parts(s.hidden, W), kBunch), [&](int64_t item, int member) { unprojected(t, count, item, member); });
+    each(team, count, [&](int64_t n, int member) { row(t, order.row[n], member); });
+  }
+
+  // The columns of a bunch of panels: f(i, column, left, vector) for each of `rows` rows.
+  template <class F> void bunch(int64_t columns, int64_t item, int64_t rows, const T* tiles, const F& f) const {
+    int64_t first = item * kBunch, count = at_most(kBunch, parts(columns, W) - first);
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t k = 0; k < count * W; k += L) f(i, first * W + k, columns - first * W - k, load<T>(tiles + i * count * W + k));
+  }
+  void multiply(int64_t depth, int64_t columns, const T* packed, int64_t item, int64_t rows, const T* const* a, T* tiles) const {
+    int64_t first = item * kBunch, count = at_most(kBunch, parts(columns, W) - first);
+    memset(tiles, 0, rows * count * W * sizeof(T));
+    product<T>(depth, rows, a, packed + first * depth * W, count, tiles, count * W);
+  }
+
+  // dh of some features, from the gradients of z of the step before.
+  void carried(int64_t before, int64_t seen, int64_t item, int member) {
+    T* tiles = tile + member * tile_size;
+    const T** rows = pointers + member * kRowChunk;
+    int64_t first = item * kBunch, count = at_most(kBunch, parts(s.state, W) - first);
+    for (int64_t from = 0; from < seen; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen - from);
+      for (int64_t n = 0; n < w.sections(); n++) {
+        auto section = w.section(n);
+        for (int64_t i = 0; i < some; i++) rows[i] = dz_h_row(before, order.row[from + i]) + section.at;
+        if (w.sections() == 1) {
+          multiply(w.width, s.state, of_h, item, some, rows, tiles);
+        } else {
+          memset(tiles, 0, some * count * W * sizeof(T));
+          for (int64_t q = 0; q < count; q++)
+            product<T>(section.size, some, rows, of_h + ((first + q) * w.width + section.at) * W, 1, tiles + q * W, count * W);
+        }
+        bunch(s.state, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+          int64_t b = order.row[from + i], at = b * s.state + k;
+          if (const T* mask = w.mask(n, b)) one = one * load<T>(mask + k, left);
+          if (n) one = load<T>(dh + at, left) + one;
+          else if (w.zoned_h()) one = load<T>(dh_kept + at, left) + one;
+          store<T>(dh + at, one, left);
+        });
+      }
+    }
+  }
+
+  // What reaches the gates of the step before by being seen again.
+  void again_carried(int64_t before, int64_t seen, int64_t item, int member) {
+    T* tiles = tile + member * tile_size;
+    const T** rows = pointers + member * kRowChunk;
+    for (int64_t from = 0; from < seen; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen - from);
+      for (int64_t i = 0; i < some; i++) rows[i] = dz_gates_row(before, order.row[from + i]);
+      multiply(again, again, of_gates, item, some, rows, tiles);
+      bunch(again, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        store<T>(d_c + order.row[from + i] * w.slots_width + w.lane_units + k, one, left);
+      });
+    }
+  }
+
+  // What reaches the h that a step made: by way of y, and of later steps; what zoneout kept of the old one is put aside.
+  Vec<T> reaching(int64_t t, int64_t b, int64_t k, int64_t left) const {
+    int64_t at = b * s.state + k;
+    Vec<T> all = load<T>(dh + at, left);
+    if (s.array(kDy)) all += load<T>(s.array(kDy) + s.at(t, b) * s.state + k, left);
+    if (!w.zoned_h()) return all;
+    Vec<T> let = all * w.let_h(t, b, k, left);
+    store<T>(dh_kept + at, all - let, left);
+    return let;
+  }
+
+  void unclipped(int64_t t, int64_t b, int64_t item) const {
+    int64_t first = item * kBunch * W, end = at_most(s.state, first + kBunch * W);
+    vectors<T>(end - first, [&](int64_t j, int64_t left) {
+      int64_t k = first + j, at = s.at(t, b) * s.state + k;
+      Vec<T> one = reaching(t, b, k, left);
+      if (s.proj_clip != 0) one = Whole<T>::passed(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
+      store<T>(dprojected + at, one, left);
+    });
+  }
+
+  void unprojected(int64_t t, int64_t count, int64_t item, int member) {
+    T* tiles = tile + member * tile_size;
+    const T** rows = pointers + member * kRowChunk;
+    for (int64_t from = 0; from < count; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, count - from);
+      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
+      multiply(s.state, s.hidden, of_r, item, some, rows, tiles);
+      bunch(s.hidden, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        store<T>(dm + order.row[from + i] * s.hidden + k, one, left);
+      });
+    }
+  }
+
+  void row(int64_t t, int64_t b, int member) const {
+    T *mine = scratch + member * scratch_size, *d_made = s.projected ? dm + b * s.hidden : mine, *c = d_c + b * w.slots_width;
+    if (!s.projected)
+      vectors<T>(s.hidden, [&](int64_t k, int64_t left) { store<T>(d_made + k, reaching(t, b, k, left), left); });
+    if (s.array(kDcells)) {
+      const T* more = s.array(kDcells) + s.at(t, b) * w.slots_width;
+      vectors<T>(w.slots_width, [&](int64_t k, int64_t left) { store<T>(c + k, load<T>(c + k, left) + load<T>(more + k, left), left); });
+    }
+    T* made = s.projected ? m + s.at(t, b) * s.hidden : nullptr;
+    BackwardRow<T>{w, t, b, s.array(kGates) + s.at(t, b) * w.kept_width, c_before(t, b), d_made, made, c, dz_row(t, b),
+                   dz_h_row(t, b), dz_gates_row(t, b), sums + b * w.sums_width, mine + w.padded()}.run();
+  }
+
+  void results() const {
+    if (s.array(kDh0)) memcpy(s.array(kDh0), dh, s.rows * s.state * sizeof(T));
+    if (s.array(kDc0)) memcpy(s.array(kDc0), d_c, s.rows * w.slots_width * sizeof(T));
+    total(kDBias, 0, w.width), total(kDBiasXh, w.carry_at, s.hidden), total(kDBiasXa, w.attend_at, w.lane_units);
+    total(w.joint ? kDGammaIh : kDGamma, w.sum_norm_at, w.width), total(kDGammaHh, w.sum_norm_h_at, w.width);
+    total(kDGammaC, w.sum_gamma_at, w.lane_units), total(kDBetaC, w.sum_beta_at, w.lane_units);
+    total(kDWeightCh, w.sum_peep_at, w.lanes * w.peeps * s.hidden);
+  }
+  void total(Array which, int64_t at, int64_t count) const {
+    T* to = s.array(which);
+    if (!to) return;
+    memcpy(to, sums + at, count * sizeof(T));
+    for (int64_t b = 1; b < s.rows; b++)
+      vectors<T>(count, [&](int64_t k, int64_t left) {
+        store<T>(to + k, load<T>(to + k, left) + load<T>(sums + b * w.sums_width + at + k, left), left);
+      });
+  }
+
+  enum List { kZ, kZH, kXs, kHs, kMasks, kZGates, kGatesBefore, kSpare };
+
+  // Every step of every row, step by step.
+  template <class F> int64_t collect(const T** to, const F& of) const {
+    int64_t count = 0;
+    for (int64_t t = 0; t < s.steps; t++)
+      for (int64_t b = 0; b < s.rows; b++)
+        if (t < s.length(b)) to[count++] = of(t, b);
+    return count;
+  }
+
+  void of_weights() {
+    int64_t count = collect(list[kZ], [&](int64_t t, int64_t b) { return dz_row(t, b); });
+    collect(list[kXs], [&](int64_t t, int64_t b) { return s.x(t, b); });
+    collect(list[kHs], [&](int64_t t, int64_t b) {
+      return s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
+    });
+    Rows<T> x{list[kXs], nullptr};
+    summed(kDWeightIh, count, list[kZ], 0, w.width, x, s.inputs);
+    summed(kDWeightXh, count, list[kZ], w.carry_at, s.hidden, x, s.inputs);
+    summed(kDWeightXa, count, list[kZ], w.attend_at, w.lane_units, x, s.inputs);
+    collect(list[kZH], [&](int64_t t, int64_t b) { return dz_h_row(t, b); });
+    for (int64_t n = 0; n < w.sections() && s.array(kDWeightHh); n++) {
+      auto section = w.section(n);
+      if (w.mask(n, 0)) collect(list[kMasks], [&](int64_t, int64_t b) { return w.mask(n, b); });
+      Rows<T> h{list[kHs], w.mask(n, 0) ? list[kMasks] : nullptr};
+      summed(kDWeightHh, count, list[kZH], section.at, section.size, h, s.state, section.at * s.state);
+    }
+    if (again) {
+      collect(list[kZGates], [&](int64_t t, int64_t b) { return dz_gates_row(t, b); });
+      collect(list[kGatesBefore], [&](int64_t t, int64_t b) { return c_before(t, b) + w.lane_units; });
+      summed(kDWeightGg, count, list[kZGates], 0, again, {list[kGatesBefore], nullptr}, again);
+    }
+    if (!s.projected) return;
+    collect(list[kZ], [&](int64_t t, int64_t b) { return dprojected + s.at(t, b) * s.state; });
+    collect(list[kHs], [&](int64_t t, int64_t b) { return m + s.at(t, b) * s.hidden; });
+    summed(kDWeightHr, count, list[kZ], 0, s.state, {list[kHs], nullptr}, s.hidden);
+  }
+
+  // Sums of the outer products of columns `at` on of a with b.
+  void summed(Array which, int64_t count, const T* const* a, int64_t at, int64_t M, Rows<T> b, int64_t N, int64_t to = 0) {
+    if (!s.array(which)) return;
+    for (int64_t k = 0; k < count; k++) list[kSpare][k] = a[k] + at;
+    outer.run(count, list[kSpare], M, b, N, s.array(which) + to);
+  }
+
+  void of_inputs() {
+    each(team, parts(s.steps * s.rows, kRowChunk), [&](int64_t item, int member) {
+      int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
+      const T** rows = pointers + member * kRowChunk;
+      T* tiles = tile + member * tile_size;
+      for (int64_t k = item * kRowChunk; k < last; k++) {
+        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * w.all_width;
+        else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
+      }
+      for (int64_t n = 0; n < parts(parts(s.inputs, W), kBunch); n++) {
+        multiply(w.all_width, s.inputs, of_x, n, count, rows, tiles);
+        bunch(s.inputs, n, count, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+          store<T>(s.array(kDx) + (rows[i] - dz) / w.all_width * s.inputs + k, one, left);
+        });
+      }
+    });
+  }
+};
+
+}  // namespace
