@@ -221,7 +221,7 @@ def test_a_mask_that_the_kernel_draws_is_the_generators(usable_sets: list[str], 
             key, stream, p = OPS.key((2**64 - 1) // (n + 1), like), n << 24 | n, (0.05, 0.5, 0.999)[n % 3]
             drawn = masks.keep_mask(OPS, key, stream, shape, p, like)
             want = masks.keep_mask(WithoutDraw, key, stream, shape, p, like)
-            assert drawn.dtype == dtype and drawn.shape == shape
+            assert (drawn.dtype, drawn.shape) == (dtype, shape)
             assert drawn.tobytes() == want.tobytes(), f"{name}, {shape}, p={p}"
 
 
