@@ -73,19 +73,19 @@ def test_each_framework_has_its_own_threads_and_numpys_bits(
     layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
     x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
     want = layers[0](x)[0]
-    with threads_of(name, 2, monkeypatch):
+    with ThreadsOf(name, 2, monkeypatch):
         assert helped(always, lambda: layers[1](backend.tensor(x)))
         assert backend.array(layers[1](backend.tensor(x))[0]).tobytes() == want.tobytes()
     if name == "jax":
         return
-    with threads_of(name, 1, monkeypatch):
+    with ThreadsOf(name, 1, monkeypatch):
         before = always.unilstm_helped()
         for _ in range(20):
             layers[1](backend.tensor(x))
         assert always.unilstm_helped() == before
 
 
-class threads_of:
+class ThreadsOf:
     """Within it, a framework computes on so many threads."""
 
     def __init__(self, name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import unilstm
-from conftest import close, numbers, require
+from conftest import close, numbers, require, require_kernel
 
 require("torch")
 import torch  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
+
+from unilstm_torch import streaming  # noqa: E402
 
 
 def layer(path: str = "auto", dtype: str = "float64", **fields: Any) -> Any:
@@ -29,9 +32,11 @@ def tensor(*shape: int, stream: int = 0, dtype: str = "float64") -> torch.Tensor
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"proj_size": 3}, {"bias": False}], ids=str)
 def test_state_dict_loads_both_ways(options: dict[str, Any]) -> None:
     theirs = torch.nn.LSTM(4, 6, 2, batch_first=True, dtype=torch.float64, **options)
-    ours = unilstm.port(theirs, "torch")
+    ours = unilstm.port(theirs, "torch", path="native")
     assert list(ours.state_dict()) == list(theirs.state_dict())
-    fresh = layer(num_layers=2, direction="bidirectional" if options.pop("bidirectional", 0) else "forward", **options)
+    fresh = layer(
+        "native", num_layers=2, direction="bidirectional" if options.pop("bidirectional", 0) else "forward", **options
+    )
     fresh.load_state_dict(theirs.state_dict())
     theirs.load_state_dict(fresh.state_dict())
     x = tensor(3, 5, 4)
@@ -256,3 +261,44 @@ def test_a_tensor_that_needs_no_gradient_records_none() -> None:
     module = layer(path="composed").requires_grad_(False)
     assert module(tensor(3, 5, 4))[0].grad_fn is None
     assert isinstance(np.asarray(module(tensor(3, 5, 4))[0]), np.ndarray)
+
+
+@pytest.mark.parametrize("fields", [{"num_layers": 2, "peephole": True}, {"proj_size": 3}], ids=str)
+def test_a_step_without_autograd_gives_the_bits_of_the_call(fields: dict[str, Any]) -> None:
+    """It goes straight into the kernel (streaming.py), in every layer; what is not plain takes the call's way."""
+    require_kernel()
+    module, x = layer("kernel", **fields), tensor(3, 4)
+    state = module.step(x)[1]
+    y, (h, c) = module.step(x, state)  # recorded by autograd
+    with torch.no_grad():
+        assert streaming.step(module, x, state) is not None
+        found, (h_n, c_n) = module.step(x, state)
+        assert all(torch.equal(a, b) for a, b in ((found, y), (h_n, h), (c_n, c)))
+        assert streaming.step(module, x, None) is None
+        assert torch.equal(module.step(x)[0], module.step(x, tuple(torch.zeros_like(s) for s in state))[0])
+        with pytest.raises(unilstm.InputError, match="h_0 has shape"):
+            module.step(x, (state[0][:, :2], state[1]))
+        with torch.autocast("cpu"):
+            assert streaming.step(module, x, state) is None
+        with forward_ad.dual_level():
+            assert streaming.step(module, forward_ad.make_dual(x, x), state) is None
+
+
+def test_the_kernel_sees_a_weight_that_changed_in_any_way() -> None:
+    """Nothing of a weight is kept from one call to the next."""
+    require_kernel()
+    module, x = layer("kernel", dtype="float32"), tensor(1, 5, 4, dtype="float32")
+    reference = layer("composed", dtype="float32")
+    with torch.no_grad():
+        state = module.step(x[:, 0])[1]
+        for change in (
+            lambda p: p.data.add_(0.5),
+            lambda p: p.detach().numpy().__imul__(0.5),
+            lambda p: setattr(p, "data", p.data - 0.25),
+        ):
+            for p in module.parameters():
+                change(p)
+            reference.load_state_dict(module.state_dict())
+            for steps in (1, 5):
+                close(module(x[:, :steps])[0], reference(x[:, :steps])[0], 1e-6)
+            close(module.step(x[:, 0], state)[0], reference.step(x[:, 0], state)[0], 1e-6)

@@ -8,7 +8,6 @@ from unilstm import parallel
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
-from unilstm_kernels import job
 
 from . import kernel
 from .ops import OPS
@@ -17,9 +16,7 @@ from .scan import scan
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     one = Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan))
-    own = Path(
-        "kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call), job.too_few
-    )
+    own = Path("kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call))
     at_once = parallel.paths(OPS, spec)
     # XLA's sequential loop on a CPU has less memory to go through (measured: 0.5 to 1.1 of the parallel scan's time).
     return (own, one, *at_once) if jax.default_backend() == "cpu" else (own, *at_once, one)

@@ -57,11 +57,6 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
     return f"the kernel has no cell {spec.cell!r}" if spec.cell != "lstm" else None
 
 
-def too_few(call: LayerCall) -> str | None:
-    """Why a call is too small to pay: each packs the weights, which is about two steps of composed work (measured)."""
-    return "packing the weights costs more than so few steps save" if call.x.shape[0] * call.x.shape[1] < 4 else None
-
-
 class Equations(NamedTuple):
     """A spec as the library takes it. numbers: "hidden" to "mask_kind" of NUMBERS."""
 

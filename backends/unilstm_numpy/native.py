@@ -5,7 +5,6 @@ from __future__ import annotations
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
-from unilstm_kernels import job
 
 from . import kernel
 from .ops import OPS
@@ -13,8 +12,6 @@ from .ops import OPS
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     return (
-        Path(
-            "kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call), job.too_few
-        ),
+        Path("kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call)),
         Path("composed", lambda k, call: None, lambda k, call: composed(OPS, spec, k, call)),
     )

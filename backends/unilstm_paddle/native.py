@@ -11,7 +11,6 @@ from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
-from unilstm_kernels import job
 
 from . import kernel
 from .ops import OPS
@@ -25,7 +24,6 @@ def paths(spec: LSTMSpec) -> tuple[Path, ...]:
             "kernel",
             lambda k, call: kernel.refusal(spec, k, call),
             lambda k, call: kernel.run(spec, k, call),
-            job.too_few,
         ),
         Path("native", lambda k, call: refusal(spec, k, call), lambda k, call: run(spec, k, call)),
         Path("composed", lambda k, call: None, lambda k, call: composed(OPS, spec, k, call)),

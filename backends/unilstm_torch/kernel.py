@@ -16,7 +16,6 @@ from .scan import serves
 Tensor = torch.Tensor
 Given = dict[str, Tensor | None]  # by the names of job.GIVEN, all of them
 library.missing()  # looked for here, because torch.compile cannot follow the look
-OPENMP = True
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -47,21 +46,16 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
     return None
 
 
-def plain_context() -> bool:
-    """Outside of everything that makes a call more than its numbers: autocast, transforms, tracing, forward mode."""
-    if torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active() or torch.jit.is_tracing():
-        return False
-    return serves([])
-
-
 def run_step(equations: job.Equations, x: Tensor, arrays: Any) -> None:
-    """One step of x [B, I] outside of autograd; arrays as job.run takes them, dense, y [B, S]."""
+    """One step of x [B, I] outside of autograd; arrays as job.run takes them, dense, y [B, S].
+
+    On the library's own threads: a region of OpenMP ends when all of its threads have come, which a step is too short
+    to wait for.
+    """
     rows, inputs = x.shape
-    double, threads = x.dtype == torch.float64, torch.get_num_threads()
     shape, strides = (1, rows, inputs), (rows * inputs, inputs)
-    job.run(
-        equations, shape, strides, False, double, arrays, Tensor.data_ptr, backward=False, threads=threads, openmp=OPENMP
-    )
+    double, threads, pointer = x.dtype == torch.float64, torch.get_num_threads(), Tensor.data_ptr
+    job.run(equations, shape, strides, False, double, arrays, pointer, backward=False, threads=threads)
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
@@ -178,7 +172,9 @@ def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, bac
     double = x.dtype == torch.float64
     threads = torch.get_num_threads()
     strides, pointer = x.stride(), Tensor.data_ptr
-    job.run(equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=OPENMP)
+    job.run(
+        equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=True
+    )
 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python.

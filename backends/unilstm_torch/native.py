@@ -13,30 +13,39 @@ from unilstm.paths import Path
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
-from unilstm_kernels import job
 
 from . import kernel
 from .ops import TorchOps, tracing
 from .scan import scan
 
 Tensor = torch.Tensor
+_LARGE = 32_768  # rows times units, from which on matrix products take nearly all of the time
 # MPS and ROCm have computed wrong LSTMs for releases on end (pytorch#190056, #177834); ROCm also calls itself "cuda".
 _TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
 
 
-def paths(spec: LSTMSpec, device: torch.device) -> tuple[Path, ...]:
+def paths(spec: LSTMSpec, device: torch.device, *, native_first: bool = False) -> tuple[Path, ...]:
+    """native_first: of a layer that stands for one of torch's, down to the last bit."""
     ops = TorchOps(device)
+    own = Path(
+        "kernel",
+        lambda k, call: kernel.refusal(spec, k, device, call),
+        lambda k, call: kernel.run(ops, spec, k, call),
+        lambda call: _slower(spec, device, call),
+    )
+    native = Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call))
     return (
-        Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)),
-        Path(
-            "kernel",
-            lambda k, call: kernel.refusal(spec, k, device, call),
-            lambda k, call: kernel.run(ops, spec, k, call),
-            lambda call: None if tracing() else job.too_few(call),  # a size may be symbolic there
-        ),
+        *((native, own) if native_first else (own, native)),
         *parallel.paths(ops, spec),
         Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call)),
     )
+
+
+def _slower(spec: LSTMSpec, device: torch.device, call: LayerCall) -> str | None:
+    """Why torch's own LSTM is faster than the kernel, where it can serve: measured, on one thread and on two."""
+    if tracing() or call.x.shape[0] == 1 or call.x.shape[1] * spec.hidden_size < _LARGE:  # a traced size is a symbol
+        return None
+    return None if refusal(spec, 0, device, call) else "torch's own LSTM is as fast where a step is this large"
 
 
 def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | None) -> str | None:

@@ -52,7 +52,7 @@ class TorchBackend:
         return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
     def paths(self) -> tuple[str, ...]:
-        return ("native", "kernel", "parallel", "composed")
+        return ("kernel", "native", "parallel", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         from .native import recognise

@@ -149,4 +149,4 @@ class StoredLSTM(StoredMethods, LSTM):
         return TorchOps(self._device())
 
     def _paths(self) -> Sequence[Path]:
-        return paths(self.spec, self._device())
+        return paths(self.spec, self._device(), native_first=True)

@@ -13,9 +13,11 @@ import torch
 from unilstm_kernels import job
 
 from . import kernel
+from .scan import serves
 
 Tensor = torch.Tensor
 _DTYPES = (torch.float32, torch.float64)
+_CPU = torch.device("cpu")
 
 
 def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
@@ -46,7 +48,9 @@ def _plain(spec: Any, params: Any, x: Any, state: Any) -> bool:
     for tensor, size in zip(state, (spec.state_size, spec.hidden_size), strict=True):
         if type(tensor) is not Tensor or tensor.shape != (*lead, size):
             return False
-    kinds = {(t.dtype, t.device, t.is_contiguous()) for t in (x, *state, *params.values())}
-    if kinds != {(x.dtype, torch.device("cpu"), True)} or job.refusal(spec, None) is not None:
+    tensors = [x, *state, *params.values()]
+    if {(t.dtype, t.device, t.is_contiguous()) for t in tensors} != {(x.dtype, _CPU, True)}:
         return False
-    return kernel.plain_context() and all(type(t) is torch.nn.Parameter for t in params.values())
+    if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing() or not serves(tensors):
+        return False
+    return all(type(t) is torch.nn.Parameter for t in params.values()) and job.refusal(spec, None) is None

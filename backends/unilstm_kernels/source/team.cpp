@@ -1,6 +1,7 @@
 // A call's team: the caller, who goes through the steps and hands out each step's items, and the helpers that have come.
 #include "team.h"
 #include <atomic>
+#include <chrono>
 #include <new>
 #include <sched.h>
 #include <thread>
@@ -34,12 +35,17 @@ struct alignas(64) Share {
 };
 
 constexpr int kMostMembers = 64;
+// A helper stalls when others use its processor: the caller waits far longer for its item than it worked itself. After
+// so many in a call the caller goes on alone.
+constexpr int kMostStalls = 1;
+typedef std::chrono::steady_clock Clock;
 
 struct Team {
   const int size;
   const std::thread::id caller = std::this_thread::get_id();
   std::atomic<int> holders{1}, came{1};
   std::atomic<bool> over{false};
+  int stalls = 0;
   // Written before the shares are, and read only by who took an item, while which the region cannot end.
   Work work = nullptr;
   const void* about = nullptr;
@@ -89,7 +95,7 @@ static bool work_some(Team* team, int member) {
 
 void team_each(Team* team, int64_t items, Work work, const void* about) {
   int present = team->came.load(std::memory_order_relaxed);
-  if (team->size == 1 || items == 1) {
+  if (team->size == 1 || items == 1 || team->stalls > kMostStalls) {
     for (int64_t item = 0; item < items; item++) work(about, item, 0);
     return;
   }
@@ -99,9 +105,12 @@ void team_each(Team* team, int64_t items, Work work, const void* about) {
     uint64_t from = items * m / present, to = items * (m + 1) / present;
     team->shares[m].items.store(to << 32 | from, std::memory_order_release);
   }
+  Clock::time_point start = Clock::now();
   work_some(team, 0);
+  Clock::time_point own = Clock::now();
   Patience patience;
   while (team->left.load(std::memory_order_acquire)) patience.wait();
+  if (patience.waited > 100 && Clock::now() - own > own - start + std::chrono::milliseconds(1)) team->stalls++;
 }
 
 static void release(Team* team, int holders = 1) {
