@@ -6,8 +6,10 @@
 #include <thread>
 #include <vector>
 #include "job.h"
+#include "masks_job.h"
 
 extern "C" int unilstm_run(const Job*, int);
+extern "C" int unilstm_mask(const MaskJob*);
 extern "C" int unilstm_use_set(const char*);
 
 extern "C" void unilstm_always_threads(int);
@@ -122,9 +124,19 @@ template <class T> static void one(unsigned seed) {
     }
 }
 
+static void mask(uint32_t count) {
+  std::vector<float> narrow(count);
+  std::vector<double> wide(count);
+  MaskJob job = {count, {count, 7}, 5, 1u << 31, 2.0, 0, narrow.data()}, other = job;
+  other.is_double = 1, other.out = wide.data();
+  unilstm_mask(&job), unilstm_mask(&other);
+  for (uint32_t k = 0; k < count; k++) digest = (digest ^ (narrow[k] != 0) ^ 2 * (wide[k] != 0)) * 1099511628211u;
+}
+
 static uint64_t all() {
   digest = 1469598103934665603u;
   for (unsigned seed = 0; seed < 500; seed++) one<float>(seed), one<double>(seed);
+  for (uint32_t count = 0; count < 70; count++) mask(count);
   return digest;
 }
 

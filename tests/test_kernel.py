@@ -12,11 +12,12 @@ import pytest
 
 import unilstm
 from conftest import close, require_kernel
-from unilstm import LSTMSpec, Weights
+from unilstm import LSTMSpec, Weights, masks
 from unilstm_conformance import oracle
 from unilstm_conformance.tolerances import gradient_units, output_units
 from unilstm_conformance.variants import ACTIVATIONS
 from unilstm_kernels import build, job, library
+from unilstm_numpy.ops import OPS
 
 
 def test_it_is_built_from_these_sources_where_there_is_a_compiler() -> None:
@@ -202,6 +203,26 @@ def test_a_row_has_the_same_bits_alone_and_within_its_batch(seed: int) -> None:
     assert np.ascontiguousarray(gradients["x"][axis]).tobytes() == np.ascontiguousarray(of_alone["x"]).tobytes()
     for name in ("h_n", "c_n"):
         assert np.ascontiguousarray(outputs[name][:, last]).tobytes() == alone[name].tobytes()
+
+
+class WithoutDraw:
+    """NumPy's operations, but for the kernel's way to draw a mask."""
+
+    words, full, where, reshape = OPS.words, OPS.full, OPS.where, OPS.reshape
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mask_that_the_kernel_draws_is_the_generators(usable_sets: list[str], dtype: str) -> None:
+    """Beside full vectors and in them, at each instruction set, for words of every size."""
+    like = np.zeros(1, dtype)
+    for name in usable_sets:
+        library.use_instruction_set(name)
+        for n, shape in enumerate([(1,), (3, 5), (4, 2, 16), (131,), (0, 2)]):
+            key, stream, p = OPS.key((2**64 - 1) // (n + 1), like), n << 24 | n, (0.05, 0.5, 0.999)[n % 3]
+            drawn = masks.keep_mask(OPS, key, stream, shape, p, like)
+            want = masks.keep_mask(WithoutDraw, key, stream, shape, p, like)
+            assert (drawn.dtype, drawn.shape) == (dtype, shape)
+            assert drawn.tobytes() == want.tobytes(), f"{name}, {shape}, p={p}"
 
 
 def test_large_sizes_go_through_every_block_of_the_sums() -> None:

@@ -65,15 +65,19 @@ def keep_mask(
     key: two words. stream: which of the masks of this key. shape: time-major; up to 2**32 elements.
     The probability is rounded to a multiple of 2**-32.
     """
-    words = ops.words
+    words, least = ops.words, min(round(dropped * 2**32), 2**32 - 1)
+    kept_number = 1.0 / (1.0 - dropped) if scaled else 1.0
+    draw = getattr(ops, "draw", None)  # a backend's own way, of the same bits
+    drawn = None if draw is None else draw(key, stream, shape, least, kept_number, like)
+    if drawn is not None:
+        return drawn
     count = 1
     for size in shape:
         count = count * size
     counter = words.counter(count)
     bits, _ = threefry(words, key, counter, words.constant(stream))
-    kept = bits >= words.constant(min(round(dropped * 2**32), 2**32 - 1))
-    kept_value = ops.full(1.0 / (1.0 - dropped) if scaled else 1.0, like)
-    return ops.reshape(ops.where(kept, kept_value, ops.full(0.0, like)), shape)
+    kept = bits >= words.constant(least)
+    return ops.reshape(ops.where(kept, ops.full(kept_number, like), ops.full(0.0, like)), shape)
 
 
 class Masks(Protocol):

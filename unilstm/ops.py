@@ -73,6 +73,7 @@ class Ops(Protocol):
 
     # Offered by some backends, for the parallel path: associative(a, b, reverse), the pairs (a, b) of c = a·c' + b
     # [T, ...] composed from the first step (the last, if reverse) up to each.
+    # And draw(key, stream, shape, least, kept, like): a mask as masks.keep_mask makes it, or None where it cannot.
 
     # At the border: what a call was given.
     def is_tensor(self, x: Any) -> bool: ...

@@ -10,6 +10,7 @@ import numpy as np
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import NUMPY_WORDS, split_key
+from unilstm_kernels import library, masks
 
 Array = Any
 
@@ -94,6 +95,12 @@ class NumpyOps:
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         low, high = (np.uint64(int(w) & 0xFFFFFFFF) for w in words)
         return low, high
+
+    def draw(self, key: Any, stream: int, shape: Any, least: int, kept: float, like: Array) -> Array | None:
+        if like.dtype not in (np.float32, np.float64) or library.missing():
+            return None
+        out, double = np.empty(shape, like.dtype), like.dtype == np.float64
+        return masks.draw(out, lambda a: a.ctypes.data, key, stream, least, kept, double=double)
 
 
 OPS = NumpyOps()

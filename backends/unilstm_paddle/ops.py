@@ -12,6 +12,7 @@ from paddle.nn import functional
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import split_key
+from unilstm_kernels import library, masks
 
 Tensor = Any
 
@@ -115,6 +116,13 @@ class PaddleOps:
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         words = words.astype("int64") & self.words.constant(0xFFFFFFFF)
         return words[0], words[1]
+
+    def draw(self, key: Any, stream: int, shape: Any, least: int, kept: float, like: Tensor) -> Tensor | None:
+        plain = paddle.in_dynamic_mode() and dtype_name(like.dtype) in ("float32", "float64")
+        if not plain or not like.place.is_cpu_place() or library.missing():
+            return None
+        out = paddle.empty(list(shape), dtype=like.dtype)
+        return masks.draw(out, lambda t: t.data_ptr(), key, stream, least, kept, double=like.dtype == paddle.float64)
 
 
 def _words(key: Any) -> Tensor:

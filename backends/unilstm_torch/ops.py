@@ -13,6 +13,7 @@ from torch.nn import functional
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
 from unilstm.masks import split_key
+from unilstm_kernels import library, masks
 
 Tensor = torch.Tensor
 
@@ -143,6 +144,14 @@ class TorchOps:
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")
         words = words.to(torch.int64) & 0xFFFFFFFF
         return words[0], words[1]
+
+    def draw(self, key: Any, stream: int, shape: Any, least: int, kept: float, like: Tensor) -> Tensor | None:
+        if tracing() or torch.jit.is_tracing() or type(like) not in (Tensor, torch.nn.Parameter) or library.missing():
+            return None
+        if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+            return None
+        out = torch.empty(shape, dtype=like.dtype)
+        return masks.draw(out, Tensor.data_ptr, key, stream, least, kept, double=like.dtype == torch.float64)
 
 
 def _running(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

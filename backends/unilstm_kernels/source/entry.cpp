@@ -4,16 +4,19 @@
 #include <string.h>
 #include "job.h"
 #include "helpers.h"
+#include "masks_job.h"
 #include "team.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
+typedef void Mask(const MaskJob*);
 
 namespace {
 
 struct Set {
   const char* name;
   Direction* run;
+  Mask* mask;
   bool there, fused;  // can this processor run it? Has it a fused multiply-add?
 };
 
@@ -21,19 +24,21 @@ struct Set {
 
 #if defined(__x86_64__)
 extern "C" Direction unilstm_direction_v2, unilstm_direction_v3, unilstm_direction_v4;
+extern "C" Mask unilstm_mask_v2, unilstm_mask_v3, unilstm_mask_v4;
 static Set* sets() {
   static Set all[] = {
-    {"v4", unilstm_direction_v4, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+    {"v4", unilstm_direction_v4, unilstm_mask_v4, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
       && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma"), true},
-    {"v3", unilstm_direction_v3, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"), true},
-    {"v2", unilstm_direction_v2, bool(__builtin_cpu_supports("sse4.2")), false},
-    {nullptr, nullptr, false, false}};
+    {"v3", unilstm_direction_v3, unilstm_mask_v3, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"), true},
+    {"v2", unilstm_direction_v2, unilstm_mask_v2, bool(__builtin_cpu_supports("sse4.2")), false},
+    {nullptr, nullptr, nullptr, false, false}};
   return all;
 }
 #else
 extern "C" Direction unilstm_direction_neon;
+extern "C" Mask unilstm_mask_neon;
 static Set* sets() {
-  static Set all[] = {{"neon", unilstm_direction_neon, true, true}, {nullptr, nullptr, false, false}};
+  static Set all[] = {{"neon", unilstm_direction_neon, unilstm_mask_neon, true, true}, {nullptr, nullptr, nullptr, false, false}};
   return all;
 }
 #endif
@@ -74,6 +79,13 @@ EXPORT const char* unilstm_source() { return DIGEST; }
 int run_with(const Source* source, int threads, const Job* job, bool backward) {
   if (!set()) return 2;
   return team_run(set()->run, job, backward, source, threads) ? 0 : 1;
+}
+
+// A mask of dropout. 0; 2 where no instruction set fits.
+EXPORT int unilstm_mask(const MaskJob* job) {
+  if (!set()) return 2;
+  set()->mask(job);
+  return 0;
 }
 
 // One direction of one layer. 0; 1 without memory; 2 where no instruction set fits.
