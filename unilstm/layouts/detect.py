@@ -133,7 +133,7 @@ def _groups(form: Form, known: _Names, layer: str, direction: str) -> Iterator[t
     """
     groups: dict[str, dict[str, list[str]]] = {}
     tensors: dict[tuple[str, str], set[int | None]] = {}
-    own = patterns(form, layer, direction, prefixed=True)
+    own, needed = patterns(form, layer, direction, prefixed=True), sizes.weights(form)
     for name in known.holding({literal for _, literal, _ in own}):
         hit = find_hit(own, name)
         if hit is not None:
@@ -142,7 +142,7 @@ def _groups(form: Form, known: _Names, layer: str, direction: str) -> Iterator[t
             tensors.setdefault((hit.prefix, text), set()).add(hit.tensor)
     for prefix, texts in groups.items():
         for text, names in texts.items():
-            if sizes.weights(form) <= tensors[prefix, text]:
+            if needed <= tensors[prefix, text]:
                 yield (prefix if len(texts) == 1 else prefix + text), names
 
 
