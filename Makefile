@@ -45,7 +45,7 @@ test: .venv/.test .venv/.resemblyzer
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 fuzz: .venv/.test
-	$(BIN)/python tests/fuzz.py --count 100000 $(ARGS)
+	$(BIN)/python tests/fuzz.py --count 100000 --jobs $(WORKERS) $(ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .
