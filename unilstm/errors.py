@@ -11,7 +11,7 @@ class UnilstmError(Exception):
 
 
 class SpecError(UnilstmError, ValueError):
-    """A specification that no LSTM can have, or that is not supported yet."""
+    """A specification that no LSTM can have: fields that contradict each other or values out of range."""
 
 
 class InputError(UnilstmError, ValueError):
