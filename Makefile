@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
 	@echo "make test         all tests"
-	@echo "make fuzz         100,000 damaged checkpoint files over all readers (an hour)"
+	@echo "make fuzz         100,000 damaged checkpoint files over all readers (twenty minutes of processor time)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the figures of docs/benchmarks.md"
