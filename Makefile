@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
 	@echo "make test         all tests"
-	@echo "make fuzz         100,000 damaged checkpoint files over all readers (an hour)"
+	@echo "make fuzz         100,000 damaged checkpoint files over all readers (twenty minutes of processor time)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the tables and plots of docs/benchmarks/ (two hours)"
@@ -46,7 +46,7 @@ test: .venv/.test .venv/.resemblyzer
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 fuzz: .venv/.test
-	$(BIN)/python tests/fuzz.py --count 100000 $(ARGS)
+	$(BIN)/python tests/fuzz.py --count 100000 --jobs $(WORKERS) $(ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Mutated files over all readers: no crash, no hang, and nothing raised but CheckpointError.
 
-    python tests/fuzz.py --count 100000 [--seed 0] [--format .pt]
+    python tests/fuzz.py --count 100000 [--seed 0] [--format .pt] [--jobs 2]
 
 Each file is a valid one of some format with a few bytes changed, cut, doubled or put in; of zip files also a part
 inside, with its checksum made right again, so that the reader behind the checksum is reached. Files are tried in child
@@ -24,6 +24,7 @@ import time
 import warnings
 import zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import unilstm
@@ -168,14 +169,18 @@ def child(seeds: range, wanted: str) -> None:
             print(f"{result} {name}" if took < SLOW else f"slow {seed} {took:.1f} s {name}", flush=True)
 
 
-def run(count: int, seed: int = 0, wanted: str = "") -> tuple[Counter[tuple[str, str]], list[str]]:
-    """How often each result came of each valid file's mutants, and what failed.
+def run(count: int, seed: int = 0, wanted: str = "", jobs: int = 1) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """How often each result came of each valid file's mutants, and what failed. jobs: how many processes at a time."""
+    size, end = -(-count // jobs), seed + count
+    with ThreadPoolExecutor(jobs) as pool:
+        done = list(pool.map(lambda start: _run(start, min(start + size, end), wanted), range(seed, end, size)))
+    return sum((results for results, _ in done), Counter()), [line for _, failures in done for line in failures]
 
-    A child that dies is replaced, from the next file on.
-    """
+
+def _run(start: int, end: int, wanted: str) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """A child that dies is replaced, from the next file on."""
     results: Counter[tuple[str, str]] = Counter()
     failures: list[str] = []
-    start, end = seed, seed + count
     while start < end and len(failures) < 20:
         command = [sys.executable, __file__, "--child", str(start), str(end), "--format", wanted]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -204,6 +209,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", default="")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--one", type=int)
     parser.add_argument("--child", type=int, nargs=2)
     said = parser.parse_args()
@@ -216,7 +222,7 @@ def main() -> None:
             print(path, attempt(path))
     else:
         start = time.monotonic()
-        results, failures = run(said.count, said.seed, said.format)
+        results, failures = run(said.count, said.seed, said.format, said.jobs)
         for name in sorted({name for name, _ in results}):
             of = {result: count for (source, result), count in sorted(results.items()) if source == name}
             print(f"{name:<40} {sum(of.values()):>6} files: {of}")

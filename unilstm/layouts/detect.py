@@ -127,17 +127,23 @@ def _candidates(layout: Layout, form: Form, known: _Names) -> Iterator[_Candidat
 
 
 def _groups(form: Form, known: _Names, layer: str, direction: str) -> Iterator[tuple[str, list[str]]]:
-    """The names that fit, by their prefix; the text of the direction belongs to it where that tells LSTMs apart."""
+    """The names that fit, by their prefix; the text of the direction belongs to it where that tells LSTMs apart.
+
+    Without all of an LSTM's weights they are none: most that end in "kernel" or "weight" are another layer's.
+    """
     groups: dict[str, dict[str, list[str]]] = {}
-    own = patterns(form, layer, direction, prefixed=True)
+    tensors: dict[tuple[str, str], set[int | None]] = {}
+    own, needed = patterns(form, layer, direction, prefixed=True), sizes.weights(form)
     for name in known.holding({literal for _, literal, _ in own}):
         hit = find_hit(own, name)
         if hit is not None:
             text = hit.text if (layer, direction) == ("single", "one") else ""
             groups.setdefault(hit.prefix, {}).setdefault(text, []).append(name)
+            tensors.setdefault((hit.prefix, text), set()).add(hit.tensor)
     for prefix, texts in groups.items():
         for text, names in texts.items():
-            yield (prefix if len(texts) == 1 else prefix + text), names
+            if needed <= tensors[prefix, text]:
+                yield (prefix if len(texts) == 1 else prefix + text), names
 
 
 def _problem(layout: Layout, matched: Match, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str | None, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from ..errors import LayoutError
 from .naming import Match, written
@@ -147,15 +148,20 @@ def recurrent(matched: Match, shapes: Shapes) -> bool:
     """Are the first layer's weights there, of an LSTM's shapes? Raises LayoutError if they have nobody's."""
     size = solve(matched, shapes)
     _lanes(matched, size)
-    weights = [
-        n
-        for n, tensor in enumerate(matched.form.tensors)
-        if {"weight_ih", "weight_hh"} & set(tensor.roles) and not tensor.derived
-    ]
     return all(
         (name := matched.at.get((n, 0, 0))) is not None
         and shape(matched.form, n, size) == shapes[name][matched.form.tensors[n].span == "layer" :]
-        for n in weights
+        for n in weights(matched.form)
+    )
+
+
+@cache
+def weights(form: Form) -> frozenset[int]:
+    """Which of its tensors hold the weights without which there is no LSTM."""
+    return frozenset(
+        n
+        for n, tensor in enumerate(form.tensors)
+        if {"weight_ih", "weight_hh"} & set(tensor.roles) and not tensor.derived
     )
 
 
