@@ -1,4 +1,5 @@
-// A call's team: the caller, who goes through the steps and hands out each step's items, and the helpers that have come.
+// A call's team: the caller, who goes through the steps and hands out each step's items, and the helpers that have
+// come.
 #include "team.h"
 #include <atomic>
 #include <chrono>
@@ -157,7 +158,7 @@ static void call_or_help(void* about) {
 static int useful(const Job& job, int threads) {
   const int64_t* n = job.number;
   if (always) return threads < kMostMembers ? threads : kMostMembers;
-  double step = 4.0 * n[kRows] * n[kHidden] * n[kState], all = n[kSteps] * (step + 4.0 * n[kRows] * n[kHidden] * n[kInputs]);
+  double unit = 4.0 * n[kRows] * n[kHidden], step = unit * n[kState], all = n[kSteps] * (step + unit * n[kInputs]);
   int64_t most = kMostMembers;
   if (step / 50e3 < most) most = (int64_t)(step / 50e3);
   if (all / 300e3 < most) most = (int64_t)(all / 300e3);

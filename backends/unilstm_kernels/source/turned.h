@@ -54,7 +54,8 @@ template <class T> INLINE typename Turn<T>::V quarters(const T* p, const T*) { r
 
 // to[j][n] = p[n * K + j], n < kTurned, j < kQuarter. half: p some rows on.
 INLINE void turn(const float* p, const float* half, int64_t K, Floats* to) {
-  Floats r0 = quarters(p, half), r1 = quarters(p + K, half + K), r2 = quarters(p + 2 * K, half + 2 * K), r3 = quarters(p + 3 * K, half + 3 * K);
+  Floats r0 = quarters(p, half), r1 = quarters(p + K, half + K);
+  Floats r2 = quarters(p + 2 * K, half + 2 * K), r3 = quarters(p + 3 * K, half + 3 * K);
   Doubles a = (Doubles)low(r0, r1), b = (Doubles)low(r2, r3), c = (Doubles)high(r0, r1), d = (Doubles)high(r2, r3);
   to[0] = (Floats)low(a, b), to[1] = (Floats)high(a, b), to[2] = (Floats)low(c, d), to[3] = (Floats)high(c, d);
 }
@@ -103,7 +104,8 @@ template <class T, int MR> static void rows_by_turned(int64_t K, const T* const*
     int64_t middle = at_most(K, start + kBlock), end = at_most(K, start + 2 * kBlock), both = end - middle;
     typename Turn<T>::V sum[2][MR][2] = {};
     int64_t k = start;
-    for (; k < start + both; k += Q) sum_turned<T, MR>(a, w, K, k, sum[0]), sum_turned<T, MR>(a, w, K, k + kBlock, sum[1]);
+    for (; k < start + both; k += Q)
+      sum_turned<T, MR>(a, w, K, k, sum[0]), sum_turned<T, MR>(a, w, K, k + kBlock, sum[1]);
     for (; k < middle; k += Q) sum_turned<T, MR>(a, w, K, k, sum[0]);
     for (int i = 0; i < MR; i++)
       for (int g = 0; g < 2; g++) {
