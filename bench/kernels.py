@@ -50,14 +50,21 @@ def of_torch(shape: tuple[int, ...]) -> tuple[Runs, Runs]:
     import torch
 
     b, t, i, h = shape
-    every = {"own": torch.nn.LSTM(i, h, batch_first=True), **layers("torch", shape)}
+    own = torch.nn.LSTM(i, h, batch_first=True)
+    every = {"own": own, **layers("torch", shape)}
     x = torch.randn(b, t, i, requires_grad=True)
+    state = tuple(torch.zeros(1, b, h) for _ in range(2))
 
     def train(layer: Any) -> Callable[[], Any]:
         return lambda: layer(x)[0].sum().backward()
 
+    def infer(layer: Any) -> Callable[[], Any]:
+        """Of one step: as a stream does it."""
+        run = (lambda: layer(x)) if t > 1 else (lambda: layer(x, state))
+        return torch.no_grad()(run if t > 1 or layer is own else lambda: layer.step(x[:, 0].detach(), state))
+
     return (
-        {name: lambda layer=layer: torch.no_grad()(layer)(x) for name, layer in every.items()},
+        {name: infer(layer) for name, layer in every.items()},
         {name: train(layer) for name, layer in every.items()},
     )
 

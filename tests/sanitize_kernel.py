@@ -24,7 +24,7 @@ def main() -> int:
                 objects.append(unit[-1])
             program = str(Path(folder) / "driver")
             subprocess.run(
-                [compiler, f"-fsanitize={sanitizer}", "-pthread", *objects, "-o", program, "-lm"], check=True
+                [compiler, f"-fsanitize={sanitizer}", "-pthread", *objects, "-o", program, "-lm", "-ldl"], check=True
             )
             print(f"{sanitizer}: ", end="", flush=True)
             if subprocess.run([program, "v2", "v3", "v4", "neon"]).returncode:

@@ -58,7 +58,7 @@ def build(force: bool = False) -> Path:
             list(pool.map(lambda unit: _run(program, *FLAGS, *unit), every))
         objects = [unit[-1] for unit in every]
         library = Path(folder) / LIBRARY.name
-        _run(program, "-shared", "-pthread", *objects, "-o", str(library), "-lm")
+        _run(program, "-shared", "-pthread", *objects, "-o", str(library), "-lm", "-ldl")
         # Into place in one step: a process that has the old one loaded keeps it.
         near = LIBRARY.with_suffix(f".{os.getpid()}")
         shutil.copyfile(library, near)
