@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unilstm
-from conftest import close, numbers, require
+from conftest import close, numbers, require, require_kernel
 
 require("paddle")
 import paddle  # noqa: E402
@@ -118,11 +118,15 @@ def test_trains_with_an_optimiser(fields: dict[str, Any]) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("path", ["native", "kernel"])
 @pytest.mark.parametrize("wanted", ["x", "weight", "frozen bias", "frozen weights"])
-def test_native_gives_part_of_the_gradients_where_paddles_own_fails(wanted: str) -> None:
+def test_part_of_the_gradients_is_given_where_paddles_own_fails(path: str, wanted: str) -> None:
+    """Paddle's LSTM asks for all gradients or none, and a PyLayer of several inputs does, too."""
+    if path == "kernel":
+        require_kernel()
     found = []
-    for path in ("native", "composed"):
-        ours, x = layer(path), tensor(3, 5, 4)
+    for one in (path, "composed"):
+        ours, x = layer(one), tensor(3, 5, 4)
         x.stop_gradient = False
         for name, p in ours.named_parameters():
             p.stop_gradient = "frozen" in wanted and wanted.removeprefix("frozen ").rstrip("s") in name
@@ -167,6 +171,15 @@ def test_higher_derivatives_on_the_composed_path() -> None:
         (g,) = paddle.grad(ours(other)[0].square().sum(), [other])
         numeric.append(float(g.square().sum()))
     close(float(second[0, 0, 0]), (numeric[0] - numeric[1]) / (2 * step), 1e-7)
+
+
+def test_higher_derivatives_on_the_kernel_path_are_refused_by_name() -> None:
+    require_kernel()
+    ours, x = layer("kernel"), tensor(2, 3, 4)
+    x.stop_gradient = False
+    # Paddle makes an OSError of what a PyLayer raises, with all of its text.
+    with pytest.raises(OSError, match=r"create_graph=True: path 'kernel' has first derivatives only"):
+        paddle.grad(ours(x)[0].square().sum(), [x], create_graph=True)
 
 
 def test_it_goes_to_another_dtype() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import paddle
 from paddle.autograd import PyLayer
 
-from unilstm.run import DirectionResult, LayerCall, scan_direction
+from unilstm.errors import PathError
+from unilstm.run import DirectionResult, LayerCall
 from unilstm.spec import LSTMSpec
 from unilstm_kernels import job, library
 
-from .ops import OPS, dtype_name
+from .ops import dtype_name
 
 Tensor = Any
 Given = dict[str, Tensor]  # by the names of job.GIVEN, those that there are
@@ -45,12 +47,13 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
 
 @dataclass
 class _Plan:
-    """What a direction is given that has no gradient, and what it keeps for the way back."""
+    """A direction's call. wanted: names of what is given that has a gradient."""
 
     spec: LSTMSpec
     reverse: bool
-    names: tuple[str, ...]  # of the tensors that are handed over
+    given: Given
     fixed: Given  # masks and lengths
+    wanted: tuple[str, ...]
 
 
 def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
@@ -59,50 +62,40 @@ def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: An
     fixed = job.fixed(masks)
     if call.lengths is not None:
         fixed["lengths"] = call.lengths.astype("int32")
-    if paddle.is_grad_enabled() and not all(t.stop_gradient for t in given.values()):
-        y, h, c, cells = _Direction.apply(_Plan(spec, reverse, tuple(given), fixed), *given.values())
+    wanted = tuple(name for name, t in given.items() if not t.stop_gradient)
+    if paddle.is_grad_enabled() and wanted:
+        together = paddle.concat([given[name].flatten() for name in wanted])
+        y, h, c, cells = _Direction.apply(together, _Plan(spec, reverse, given, fixed, wanted))
     else:
         y, h, c, cells, _ = forward(job.equations(spec), reverse, given | fixed, keep=False, wants_cells=call.cells)
     return DirectionResult(y, h, c, cells if call.cells else None)
 
 
 class _Direction(PyLayer):  # type: ignore[misc]
-    """(plan, the tensors that it names) → y, h, c, every c."""
+    """(what has a gradient, as one tensor; the plan) → y, h, c, every c.
+
+    One tensor, because a PyLayer of several fails where paddle.grad wants the gradients of some of them only: it must
+    return None for the others then, and is not told which they are.
+    """
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, *tensors: Any) -> Any:
-        given = dict(zip(plan.names, tensors, strict=True))
-        y, h, c, cells, kept = forward(job.equations(plan.spec), plan.reverse, given | plan.fixed, keep=True)
+    def forward(ctx: Any, together: Any, plan: _Plan) -> Any:
+        y, h, c, cells, kept = forward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, keep=True)
         ctx.plan, ctx.kept = plan, tuple(kept)
-        ctx.needs = [not t.stop_gradient for t in tensors]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, y, cells, *kept.values())
+        ctx.save_for_backward(y, cells, *kept.values())
         return y, h, c, cells
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        plan, saved, count = ctx.plan, ctx.saved_tensor(), len(ctx.needs)
-        given = dict(zip(plan.names, saved[:count], strict=True))
-        needs = dict(zip(plan.names, ctx.needs, strict=True))
-        if paddle.is_grad_enabled():  # create_graph: differentiate the equations themselves
-            return _through_the_equations(plan, given, needs, grads)
-        kept = dict(zip(("y", "cells", *ctx.kept), saved[count:], strict=True))
-        found = backward(job.equations(plan.spec), plan.reverse, given | plan.fixed, kept, grads, needs)
-        return tuple(found[job.gradient_name(name)] if need else None for name, need in needs.items())
-
-
-def _through_the_equations(plan: _Plan, given: Given, needs: dict[str, bool], grads: Any) -> tuple[Any, ...]:
-    """Gradients that can be differentiated again, by autograd over the equations."""
-    p, masks = job.parameters(plan.spec, given), job.masks(plan.fixed)
-    state = (given["h_0"], given["c_0"])
-    call = LayerCall(given["x"], [state], [p], plan.fixed.get("lengths"), cells=True)
-    r = scan_direction(OPS, plan.spec, call, plan.reverse, state, p, masks)
-    pairs = [(o, g) for o, g in zip((r.y, r.h, r.c, r.cells), grads, strict=True) if g is not None]
-    pairs = [(o, g) for o, g in pairs if not o.stop_gradient]
-    wanted = [given[name] for name, need in needs.items() if need]
-    of, by = [o for o, _ in pairs], [g for _, g in pairs]
-    found = iter(paddle.grad(of, wanted, by, create_graph=True, allow_unused=True))
-    return tuple(next(found) if need else None for need in needs.values())
+        plan = ctx.plan
+        if paddle.is_grad_enabled():  # a gradient inside this one, of the equations, would crash Paddle (3.3.1)
+            raise PathError(
+                "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
+                "path='composed'."
+            )
+        kept = dict(zip(("y", "cells", *ctx.kept), ctx.saved_tensor(), strict=True))
+        return backward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, kept, grads, plan.wanted)
 
 
 def forward(
@@ -125,17 +118,22 @@ def forward(
 
 
 def backward(
-    equations: job.Equations, reverse: bool, given: Given, kept: Given, grads: Any, needs: dict[str, bool]
-) -> dict[str, Tensor]:
-    """The gradients by the names of job.GRADIENTS, of what needs one. grads: of y, h, c, every c, each or None."""
+    equations: job.Equations, reverse: bool, given: Given, kept: Given, grads: Any, wanted: tuple[str, ...]
+) -> Tensor:
+    """The gradients of what is wanted, flat, one after the other. grads: of y, h, c, every c, each or None."""
     given = _dense(given)
     x = given["x"]
     into = {name: g.contiguous() for name, g in zip(job.GRADIENTS_IN, grads, strict=True) if g is not None}
-    found = {
-        job.gradient_name(name): paddle.empty(given[name].shape, dtype=x.dtype) for name, need in needs.items() if need
-    }
+    starts = dict(zip(wanted, itertools.accumulate((given[name].size for name in wanted), initial=0), strict=False))
+    together = paddle.empty([sum(given[name].size for name in wanted)], dtype=x.dtype)
+    twice = "bias" in starts and "bias_hh" in starts  # with the same gradient: computed in one's place, and copied
+    own = {name: at for name, at in starts.items() if not (twice and name == "bias_hh")}
+    found = {job.gradient_name(name): together.data_ptr() + at * x.element_size() for name, at in own.items()}
     _run(equations, reverse, x, given | kept | into | found, backward=True)
-    return found
+    if twice:
+        one, other, count = starts["bias"], starts["bias_hh"], given["bias"].size
+        together[other : other + count] = together[one : one + count]
+    return together
 
 
 def _dense(given: Given) -> Given:
@@ -164,5 +162,6 @@ def _threads() -> int:
     return library.threads(default=1) if count is None else int(count())
 
 
-def _pointer(tensor: Tensor) -> int:
-    return tensor.data_ptr()  # type: ignore[no-any-return]
+def _pointer(array: Any) -> int:
+    """Of a tensor; or the address itself."""
+    return array if isinstance(array, int) else array.data_ptr()
