@@ -107,7 +107,9 @@ class LSTMSpec:
             object.__setattr__(self, field, check(field, getattr(self, field)))
         check_combinations(self)
         # Worked out now: torch.compile cannot trace the lock under which a cached_property is worked out (torch 2.13).
-        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots, self.roles
+        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots
+        if self.num_layers <= _MOST_AHEAD:
+            _ = self.roles
 
     # What follows from the fields.
 
@@ -212,6 +214,9 @@ class LSTMSpec:
         sizes = f"{fields.pop('input_size')}, {fields.pop('hidden_size')}"
         return f"LSTMSpec({', '.join([sizes, *(f'{k}={v!r}' for k, v in fields.items())])})"
 
+
+# Of a spec with more layers nothing is worked out by layer ahead: a hostile file may say two billion.
+_MOST_AHEAD = 1000
 
 # What the equations of a step depend on, beside the sizes and the biases, as frameworks build it in.
 _STANDARD_CELL = {
