@@ -280,8 +280,9 @@ def test_long_sequences_do_not_meet_the_recursion_limit() -> None:
     assert np.isfinite(case.run(differentiate=True).gradients["h_0"]).all()
 
 
-def test_three_bidirectional_layers_with_gradients_take_under_a_second() -> None:
+def test_three_bidirectional_layers_with_gradients_do_not_hang() -> None:
+    """It takes a second or less; a tape that walked every path instead of every node would take hours."""
     case = Case(LSTMSpec(4, 5, num_layers=3, direction="bidirectional"), None, states=True, B=3, T=6)
     start = time.process_time()
     case.run(differentiate=True)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 60.0
