@@ -62,31 +62,17 @@ template <class T> struct Backward {
     order = {memory.at<int64_t>(o[15]), memory.at<int64_t>(o[16])};
     order.fill(s);
     outer.team = team;
-    start(dh, s.array(kDhn), s.rows * s.state), start(dc, s.array(kDcn), s.rows * s.hidden);
+    start<T>(dh, s.array(kDhn), s.rows * s.state), start<T>(dc, s.array(kDcn), s.rows * s.hidden);
     memset(bias_sums, 0, s.units * W * 9 * sizeof(T));
     return true;
   }
 
-  static void start(T* to, const T* from, int64_t count) {
-    if (from) memcpy(to, from, count * sizeof(T));
-    else memset(to, 0, count * sizeof(T));
-  }
-
   void pack() {
-    each(team, parts(s.state, W), [&](int64_t p, int) {
-      for (int64_t k = 0; k < s.width; k++)
-        pack_row<T>(s.array(kWeightHh) + k * s.state + p * W, nullptr, s.state - p * W, of_h + (p * s.width + k) * W);
-    });
-    if (s.projected) each(team, s.units, [&](int64_t u, int) {
-      for (int64_t k = 0; k < s.state; k++)
-        pack_row<T>(s.array(kWeightHr) + k * s.hidden + u * W, nullptr, s.hidden - u * W, of_r + (u * s.state + k) * W);
-    });
-    if (s.array(kDx)) each(team, parts(s.inputs, W), [&](int64_t p, int) {
-      for (int64_t k = 0; k < s.all_width; k++) {
-        const T* row = k < s.width ? s.array(kWeightIh) + k * s.inputs : s.array(kWeightXh) + (k - s.width) * s.inputs;
-        pack_row<T>(row + p * W, nullptr, s.inputs - p * W, of_x + (p * s.all_width + k) * W);
-      }
-    });
+    pack_columns<T>(team, s.width, s.state, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }, of_h);
+    if (s.projected) pack_columns<T>(team, s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
+    if (s.array(kDx)) pack_columns<T>(team, s.all_width, s.inputs, [&](int64_t k) {
+      return k < s.width ? s.array(kWeightIh) + k * s.inputs : s.array(kWeightXh) + (k - s.width) * s.inputs;
+    }, of_x);
   }
 
   T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * s.all_width; }
@@ -139,11 +125,9 @@ template <class T> struct Backward {
   void unclipped(int64_t t, int64_t b, int64_t feature) const {
     int64_t left = s.state - feature, at = s.at(t, b) * s.state + feature;
     Vec<T> one = reaching(t, b, feature);
-    if (s.proj_clip != 0) one = passed(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
+    if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
     store<T>(dprojected + at, one, left);
   }
-
-  static Vec<T> passed(Vec<T> z, T clip, Vec<T> gradient) { return absolute<T>(z) > splat(clip) ? Vec<T>{} : gradient; }
 
   void unprojected(int64_t t, int64_t count, int64_t u, int member) {
     T* scratch = tile + member * tile_size;
@@ -183,7 +167,7 @@ template <class T> struct Backward {
     const Activation<T>& f = k == 2 ? s.cell : s.gate;
     if (s.keeps_value[k]) return {z, f.kind == kSigmoid ? z * (one - z) : one - z * z};
     Vec<T> inside = s.gate_clip != 0 ? limited<T>(z, -s.gate_clip, s.gate_clip) : z, slope = rare_slope<T>(f, inside);
-    return {value<T>(f, inside), s.gate_clip != 0 ? passed(z, s.gate_clip, slope) : slope};
+    return {value<T>(f, inside), s.gate_clip != 0 ? passed<T>(z, s.gate_clip, slope) : slope};
   }
 
   // Stores the gradient of a group of z, and adds to the sums of its bias and peephole. Returns what reaches `seen`.
@@ -230,7 +214,7 @@ template <class T> struct Backward {
     Vec<T> one = splat((T)1);
     Was i = was(0, kept, unit), f = was(1, kept, unit), g = was(2, kept, unit);
     if (coupled) f.value = one - i.value;
-    if (s.cell_clip != 0) of_c = passed(fma(f.value, old, i.value * g.value), s.cell_clip, of_c);
+    if (s.cell_clip != 0) of_c = passed<T>(fma(f.value, old, i.value * g.value), s.cell_clip, of_c);
     Vec<T> of_old = of_c * f.value;
     put(2, of_c * i.value * g.slope, row, unit, v, old, sums);
     if (s.place[0] >= 0) of_old += put(0, of_c * (coupled ? g.value - old : g.value) * i.slope, row, unit, v, old, sums);
@@ -260,7 +244,7 @@ template <class T> struct Backward {
         if (t >= s.length(b)) continue;
         int64_t at = s.at(t, b);
         z_rows[count] = dz_row(t, b), x_rows[count] = s.x(t, b);
-        h_rows[count] = s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
+        h_rows[count] = s.h_before(t, b);
         masks[count] = s.array(kMask) ? s.array(kMask) + b * s.state : nullptr;
         m_rows[count] = m + at * s.hidden, dh_rows[count] = dprojected + at * s.state;
         count++;

@@ -5,8 +5,6 @@
 
 namespace {
 
-constexpr int64_t kStepsRows = 512;  // rows of x projected at once: their z stays in the second-level cache
-
 template <class T> struct Forward {
   static constexpr int W = kWide<T>, L = kLanes<T>;
   const Shape<T> s;
@@ -33,7 +31,7 @@ template <class T> struct Forward {
       each(team, chunks * cuts, [&](int64_t item, int member) { project_x(start, end, item / cuts, item % cuts, cuts, member); });
       for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
     }
-    finish();
+    s.finish(c_now, s.hidden);
     return true;
   }
 
@@ -131,7 +129,7 @@ template <class T> struct Forward {
   // The h that a row's step t reads.
   const T* h_of(int64_t t, int64_t b) const {
     if (s.array(kMask)) return h_read + b * s.state;
-    return s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
+    return s.h_before(t, b);
   }
 
   void step(int64_t t, int64_t in_chunk) {
@@ -234,17 +232,6 @@ template <class T> struct Forward {
     if (s.proj_clip != 0) h = limited<T>(h, -s.proj_clip, s.proj_clip);
     store<T>(s.array(kY) + at, h, left);
     if (s.array(kMask)) store<T>(h_read + b * s.state + feature, h * load<T>(s.array(kMask) + b * s.state + feature, left), left);
-  }
-
-  // The state after each row's last step; of a row without steps, the initial one.
-  void finish() {
-    for (int64_t b = 0; b < s.rows; b++) {
-      int64_t at = s.at(s.last(b), b);
-      bool empty = s.length(b) == 0;
-      const T* c = !s.array(kCells) ? c_now + b * s.hidden : s.array(kCells) + at * s.hidden;
-      memcpy(s.array(kHn) + b * s.state, empty ? s.array(kH0) + b * s.state : s.array(kY) + at * s.state, s.state * sizeof(T));
-      memcpy(s.array(kCn) + b * s.hidden, empty ? s.array(kC0) + b * s.hidden : c, s.hidden * sizeof(T));
-    }
   }
 };
 

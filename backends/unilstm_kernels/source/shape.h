@@ -26,7 +26,7 @@ struct Memory {
 template <class T> struct Shape {
   const Job& job;
   int64_t steps, rows, inputs, hidden, state, groups, all_groups, units, width, all_width;  // units: blocks of kWide
-  bool projected, highway, reverse, double_bias;
+  bool projected, highway, reverse;
   Activation<T> gate, cell, output;
   T gate_clip, cell_clip, proj_clip;
   int place[5];    // of i f g o r among the groups, -1 where there is none
@@ -65,7 +65,44 @@ template <class T> struct Shape {
   bool first(int64_t t, int64_t b) const { return reverse ? t == length(b) - 1 : t == 0; }
   int64_t last(int64_t b) const { return reverse ? 0 : length(b) - 1; }  // of a row that has a step
   int64_t at(int64_t t, int64_t b) const { return t * rows + b; }
+  // The h that the step before t of a row left.
+  const T* h_before(int64_t t, int64_t b) const {
+    return first(t, b) ? array(kH0) + b * state : array(kY) + at(before(t), b) * state;
+  }
+
+  // The state after each row's last step, of `slots` features of c; of a row without steps, the initial one. c_now:
+  // where c is if not every step's is kept.
+  void finish(const T* c_now, int64_t slots) const {
+    for (int64_t b = 0; b < rows; b++) {
+      int64_t last_at = at(last(b), b);
+      bool empty = length(b) == 0;
+      const T* c = !array(kCells) ? c_now + b * slots : array(kCells) + last_at * slots;
+      memcpy(array(kHn) + b * state, empty ? array(kH0) + b * state : array(kY) + last_at * state, state * sizeof(T));
+      memcpy(array(kCn) + b * slots, empty ? array(kC0) + b * slots : c, slots * sizeof(T));
+    }
+  }
 };
+
+constexpr int64_t kStepsRows = 512;  // rows of x projected at once: their z stays in the second-level cache
+
+// What a gradient starts from: what is given, or 0.
+template <class T> void start(T* to, const T* from, int64_t count) {
+  if (from) memcpy(to, from, count * sizeof(T));
+  else memset(to, 0, count * sizeof(T));
+}
+
+// The gradient of z before it was clipped.
+template <class T> Vec<T> passed(Vec<T> z, T clip, Vec<T> gradient) {
+  return absolute<T>(z) > splat(clip) ? Vec<T>{} : gradient;
+}
+
+// Panels of the columns of a matrix of `depth` rows, each a pointer.
+template <class T, class R> void pack_columns(Team* team, int64_t depth, int64_t count, const R& row, T* panels) {
+  constexpr int W = kWide<T>;
+  each(team, parts(count, W), [&](int64_t p, int) {
+    for (int64_t k = 0; k < depth; k++) pack_row<T>(row(k) + p * W, nullptr, count - p * W, panels + (p * depth + k) * W);
+  });
+}
 
 // The rows from the longest to the shortest, those of one length as they come; and how many have a step t.
 struct Order {

@@ -117,7 +117,6 @@ template <class T> struct Whole {
 
   Vec<T> clipped(Vec<T> z) const { return s.gate_clip != 0 ? limited<T>(z, -s.gate_clip, s.gate_clip) : z; }
   const Activation<T>& function(int k) const { return k == 2 ? s.cell : s.gate; }
-  static Vec<T> passed(Vec<T> z, T clip, Vec<T> gradient) { return absolute<T>(z) > splat(clip) ? Vec<T>{} : gradient; }
 
   // A gate and its slope from what was kept of it.
   Vec<T> activation(int k, Vec<T> kept) const { return s.keeps_value[k] ? kept : value<T>(function(k), clipped(kept)); }
@@ -125,7 +124,7 @@ template <class T> struct Whole {
     Vec<T> one = splat((T)1);
     if (s.keeps_value[k]) return function(k).kind == kSigmoid ? kept * (one - kept) : one - kept * kept;
     Vec<T> found = rare_slope<T>(function(k), clipped(kept));
-    return s.gate_clip != 0 ? passed(kept, s.gate_clip, found) : found;
+    return s.gate_clip != 0 ? passed<T>(kept, s.gate_clip, found) : found;
   }
 
   // One number a block, as one a unit.

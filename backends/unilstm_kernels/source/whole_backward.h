@@ -60,28 +60,18 @@ template <class T> struct WholeBackward {
     order = {memory.at<int64_t>(rest[2]), memory.at<int64_t>(rest[3])};
     order.fill(s);
     outer.team = team;
-    start(dh, s.array(kDhn), s.rows * s.state), start(d_c, s.array(kDcn), s.rows * w.slots_width);
+    start<T>(dh, s.array(kDhn), s.rows * s.state), start<T>(d_c, s.array(kDcn), s.rows * w.slots_width);
     memset(sums, 0, s.rows * w.sums_width * sizeof(T));
     return true;
   }
 
   static int64_t columns(int64_t count) { return parts(count, W) * W; }
-  static void start(T* to, const T* from, int64_t count) {
-    if (from) memcpy(to, from, count * sizeof(T));
-    else memset(to, 0, count * sizeof(T));
-  }
 
-  // Panels of the columns of a matrix of `depth` rows, each a pointer.
-  template <class R> void pack_columns(int64_t depth, int64_t count, const R& row, T* panels) const {
-    each(team, parts(count, W), [&](int64_t p, int) {
-      for (int64_t k = 0; k < depth; k++) pack_row<T>(row(k) + p * W, nullptr, count - p * W, panels + (p * depth + k) * W);
-    });
-  }
   void pack() {
-    pack_columns(w.width, s.state, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }, of_h);
-    pack_columns(again, again, [&](int64_t k) { return s.array(kWeightGg) + k * again; }, of_gates);
-    if (s.projected) pack_columns(s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
-    if (s.array(kDx)) pack_columns(w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
+    pack_columns<T>(team, w.width, s.state, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }, of_h);
+    pack_columns<T>(team, again, again, [&](int64_t k) { return s.array(kWeightGg) + k * again; }, of_gates);
+    if (s.projected) pack_columns<T>(team, s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
+    if (s.array(kDx)) pack_columns<T>(team, w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
   }
 
   T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * w.all_width; }
@@ -175,7 +165,7 @@ template <class T> struct WholeBackward {
     vectors<T>(end - first, [&](int64_t j, int64_t left) {
       int64_t k = first + j, at = s.at(t, b) * s.state + k;
       Vec<T> one = reaching(t, b, k, left);
-      if (s.proj_clip != 0) one = Whole<T>::passed(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
+      if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
       store<T>(dprojected + at, one, left);
     });
   }
@@ -238,9 +228,7 @@ template <class T> struct WholeBackward {
   void of_weights() {
     int64_t count = collect(list[kZ], [&](int64_t t, int64_t b) { return dz_row(t, b); });
     collect(list[kXs], [&](int64_t t, int64_t b) { return s.x(t, b); });
-    collect(list[kHs], [&](int64_t t, int64_t b) {
-      return s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
-    });
+    collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b); });
     Rows<T> x{list[kXs], nullptr};
     summed(kDWeightIh, count, list[kZ], 0, w.width, x, s.inputs);
     summed(kDWeightXh, count, list[kZ], w.carry_at, s.hidden, x, s.inputs);

@@ -4,8 +4,7 @@
 
 namespace {
 
-constexpr int64_t kBunch = 4;             // panels of one item of work: few rows would wait for the multiply-add before
-constexpr int64_t kProjectedRows = 512;   // rows of x projected at once: their z stays in the second-level cache
+constexpr int64_t kBunch = 4;  // panels of one item of work: few rows would wait for the multiply-add before
 
 // Weights whose rows are outputs, in panels. A panel lies within a section, each of which reads an input of its own.
 template <class T> struct Panels {
@@ -59,13 +58,13 @@ template <class T> struct WholeForward {
       if (w.joint) each(team, chunks, [&](int64_t item, int member) { norm_x(start, end, item, member); });
       for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
     }
-    finish();
+    s.finish(c_now, w.slots_width);
     return true;
   }
 
   bool prepare() {
     int64_t members = team_size(team), again = w.seen_again * s.hidden;
-    chunk = at_most(s.steps, parts(kProjectedRows, s.rows));
+    chunk = at_most(s.steps, parts(kStepsRows, s.rows));
     tile_size = kRowChunk * kBunch * W + kTurnedSize<T>;
     scratch_size = (w.lanes * (Whole<T>::kLaneArrays + 1) + 2) * w.padded();
     struct { Panels<T>* panels; int64_t rows, sections, depth; bool direct; } all[] = {
@@ -164,7 +163,7 @@ template <class T> struct WholeForward {
 
   // What a row's step t reads: h by section, and c with what lies behind it.
   const T* h_of(int64_t t, int64_t b) const {
-    return s.first(t, b) ? s.array(kH0) + b * s.state : s.array(kY) + s.at(s.before(t), b) * s.state;
+    return s.h_before(t, b);
   }
   const T* c_of(int64_t t, int64_t b) const {
     if (!s.array(kCells)) return c_now + b * w.slots_width;
@@ -266,16 +265,6 @@ template <class T> struct WholeForward {
       store<T>(y + k, h, left);
     });
     if (w.mask(0, 0)) for_reading(b, y + first, first, end - first);
-  }
-
-  void finish() const {
-    for (int64_t b = 0; b < s.rows; b++) {
-      int64_t at = s.at(s.last(b), b);
-      bool empty = s.length(b) == 0;
-      const T* c = !s.array(kCells) ? c_now + b * w.slots_width : s.array(kCells) + at * w.slots_width;
-      memcpy(s.array(kHn) + b * s.state, empty ? s.array(kH0) + b * s.state : s.array(kY) + at * s.state, s.state * sizeof(T));
-      memcpy(s.array(kCn) + b * w.slots_width, empty ? s.array(kC0) + b * w.slots_width : c, w.slots_width * sizeof(T));
-    }
   }
 };
 

@@ -159,7 +159,7 @@ template <class T> struct BackwardRow {
     vectors<T>(s.hidden, [&](int64_t k, int64_t left) {
       Vec<T> d = load<T>(d_new + k, left), i = load<T>(l.i + k, left), f = load<T>(l.f + k, left), g = load<T>(l.g + k, left);
       Vec<T> before = load<T>(l.old + k, left), of_old = f, one = splat((T)1);
-      if (s.cell_clip != 0) d = passed(w.into_cell(l, k, left), d);
+      if (s.cell_clip != 0) d = passed<T>(w.into_cell(l, k, left), w.s.cell_clip, d);
       Vec<T> of_i = coupled ? d * (g - before) : d * g, of_f = d * before, of_g = d * i;
       if (l.share) {
         Vec<T> share = load<T>(l.share + k, left);
@@ -171,7 +171,6 @@ template <class T> struct BackwardRow {
       add(d_c + n * s.hidden + k, d * of_old, left);
     });
   }
-  Vec<T> passed(Vec<T> c, Vec<T> gradient) const { return Whole<T>::passed(c, w.s.cell_clip, gradient); }
 
   // From the gradient of a gate, unit by unit, to that of its z, and to what its peephole sees.
   void gate(int k, int64_t n, T* d, const T* seen, T* d_seen, T* few) const {
