@@ -70,9 +70,7 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
 
 
 def _run(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
-    x = call.x * masks["input"] if "input" in masks else call.x
-    arrays = {"x": x, "h_0": state[0], "c_0": state[1], **job.given(p)}
-    fixed = job.fixed(masks)
+    arrays, fixed = job.tensors(call, state, p, masks), job.fixed(masks)
     if call.lengths is not None:
         fixed["lengths"] = call.lengths.astype(jnp.int32)
     plan = _Plan(spec, reverse, call.cells, tuple(arrays), tuple(fixed))

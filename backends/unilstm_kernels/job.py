@@ -132,8 +132,14 @@ def parameters(spec: LSTMSpec, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fixed(masks: Mapping[str, Any]) -> dict[str, Any]:
-    """The masks of a direction, by kind as in layer_masks, by the names of GIVEN; that of x is the caller's."""
+    """The masks of a direction, by kind as in layer_masks, by the names of GIVEN; that of x acts in `tensors`."""
     return {name: masks[kind] for kind, name in _MASKS.items() if kind in masks}
+
+
+def tensors(call: LayerCall, state: Any, p: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
+    """What a direction is given that can have a gradient, by the names of GIVEN. The mask of x is multiplied in."""
+    x = call.x * masks["input"] if "input" in masks else call.x
+    return {"x": x, "h_0": state[0], "c_0": state[1], **given(p)}
 
 
 def masks(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,12 +31,12 @@ class Direction:
     """One direction of one call; what backward() needs of forward(keep=True) stays here."""
 
     def __init__(self, spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> None:
-        x = call.x * masks["input"] if "input" in masks else call.x
+        arrays = job.tensors(call, state, p, masks) | job.fixed(masks)
+        x = arrays.pop("x")
         self.spec, self.masks = spec, masks
         x = x if x.strides[2] == x.itemsize and min(x.strides) >= 0 else np.ascontiguousarray(x)
         self.strides = tuple(stride // x.itemsize for stride in x.strides)
         self.equations, self.reverse, self.shape, self.dtype = job.equations(spec), reverse, x.shape, x.dtype
-        arrays = {**job.given(p), "h_0": state[0], "c_0": state[1], **job.fixed(masks)}
         self.given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None} | {"x": x}
         if call.lengths is not None:
             self.given["lengths"] = np.ascontiguousarray(call.lengths, np.int32)

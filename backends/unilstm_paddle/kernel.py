@@ -57,9 +57,7 @@ class _Plan:
 
 
 def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
-    x = call.x * masks["input"] if "input" in masks else call.x
-    given = {"x": x, "h_0": state[0], "c_0": state[1], **job.given(p)}
-    fixed = job.fixed(masks)
+    given, fixed = job.tensors(call, state, p, masks), job.fixed(masks)
     if call.lengths is not None:
         fixed["lengths"] = call.lengths.astype("int32")
     wanted = tuple(name for name, t in given.items() if not t.stop_gradient)

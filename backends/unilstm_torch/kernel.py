@@ -65,9 +65,7 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
 
 
 def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
-    x = call.x * masks["input"] if "input" in masks else call.x
-    given: Given = dict.fromkeys(job.GIVEN) | job.given(p)
-    given |= {"x": x, "h_0": state[0], "c_0": state[1], **job.fixed(masks)}
+    given: Given = dict.fromkeys(job.GIVEN) | job.tensors(call, state, p, masks) | job.fixed(masks)
     given["lengths"] = None if call.lengths is None else call.lengths.to(torch.int32)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given.values())
     if torch.compiler.is_compiling():
