@@ -33,6 +33,7 @@ GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXE
 ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS)
 LAYOUT = len(NUMBERS) * 10000 + REALS * 100 + len(ARRAYS)
 _INDEX = {name: n for n, name in enumerate(ARRAYS)}
+_LINE = 32  # kLine of float in source/shape.h, twice that of double
 _HAS = ("input", "forget", "output")  # bits from 1
 _COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN = 8, 16, 32, 64, 128
 _POOLINGS = ("sum", "argmax", "attention", "attention-max")
@@ -83,7 +84,7 @@ class Equations(NamedTuple):
         return bool(has & 1) + (bool(has & 2) and not has & _COUPLED) + bool(has & 4)
 
     def kept_shapes(self, steps: int, rows: int) -> dict[str, tuple[int, ...]]:
-        """What a forward call keeps for the way back, beside the cells [T, B, C]; see source/whole.h."""
+        """What a forward call keeps for the way back, beside the cells [T, B, C]; see source/shape.h and whole.h."""
         has, blocks, lanes, pooling, norm = self.numbers[2], *self.numbers[6:10]
         highway, norm_kind = bool(has & _HIGHWAY), _NORMS[norm]
         z = lanes * (self._gates * (blocks or self.hidden) + self.hidden) + highway * self.hidden
@@ -91,6 +92,8 @@ class Equations(NamedTuple):
         if norm_kind != "none":
             groups = lanes * (self._gates + 1) + highway
             width += (z + groups if norm_kind == "per-gate" else 2 * z + 2) + lanes * (self.hidden + 1)
+        elif not blocks and lanes == 1:  # in lines
+            width = (self._gates + 1 + 2 * highway) * -(-self.hidden // _LINE) * _LINE
         shapes: dict[str, tuple[int, ...]] = {"gates": (steps, rows, width)}
         if self.reals[8]:
             shapes["raw"] = (steps, rows, self.state)

@@ -82,7 +82,7 @@ template <class T> struct Backward {
     if (!s.projected) {
       each(team, s.units, [&](int64_t u, int member) {
         carried(before, seen, u, member);
-        units(t, count, u);
+        units(t, count, u, member);
       });
       return;
     }
@@ -93,7 +93,7 @@ template <class T> struct Backward {
     });
     each(team, s.units, [&](int64_t u, int member) {
       unprojected(t, count, u, member);
-      units(t, count, u);
+      units(t, count, u, member);
     });
   }
 
@@ -105,7 +105,7 @@ template <class T> struct Backward {
       int64_t some = at_most(kRowChunk, seen - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
       memset(scratch, 0, some * W * sizeof(T));
-      product<T>(s.width, some, rows, of_h + p * s.width * W, 1, scratch, W);
+      product<T>(s.width, some, rows, of_h + p * s.width * W, 1, {scratch, W});
       for (int64_t i = 0; i < some; i++)
         for (int v = 0; v < W; v += L) {
           int64_t at = order.row[from + i] * s.state + p * W + v, left = s.state - p * W - v;
@@ -136,7 +136,7 @@ template <class T> struct Backward {
       int64_t some = at_most(kRowChunk, count - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
       memset(scratch, 0, some * W * sizeof(T));
-      product<T>(s.state, some, rows, of_r + u * s.state * W, 1, scratch, W);
+      product<T>(s.state, some, rows, of_r + u * s.state * W, 1, {scratch, W});
       for (int64_t i = 0; i < some; i++)
         for (int v = 0; v < W; v += L)
           store<T>(dm + order.row[from + i] * s.hidden + u * W + v, load<T>(scratch + i * W + v), s.hidden - u * W - v);
@@ -144,11 +144,19 @@ template <class T> struct Backward {
   }
 
   // The gates of a block of units, of all rows of a step.
-  void units(int64_t t, int64_t count, int64_t u) {
+  void units(int64_t t, int64_t count, int64_t u, int member) {
     Sums<T> sums = {};
-    for (int64_t n = 0; n < count; n++)
-      for (int v = 0; v < 2; v++)
-        if (u * W + v * L < s.hidden) gates(t, order.row[n], u * W + v * L, v, sums);
+    T* shown = tile + member * tile_size;
+    for (int64_t from = 0; from < count; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, count - from), pairs = some / 2 * 2;
+      for (int64_t i = 0; i < pairs; i += 2) show<2>(t, from + i, u * W, shown + i * W);
+      if (pairs < some) show<1>(t, from + pairs, u * W, shown + pairs * W);
+      for (int64_t i = 0; i < some; i++) {
+        const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(u, from + i);
+        for (int v = 0; v < 2; v++)
+          if (u * W + v * L < s.hidden) gates(t, order.row[from + i], kept + v * L, u * W + v * L, v, load<T>(shown + i * W + v * L), sums);
+      }
+    }
     T* to = bias_sums + u * W * 9;
     for (int v = 0; v < 2; v++) {
       for (int g = 0; g < s.all_groups; g++) add(to + (g * 2 + v) * L, sums.bias[g][v]);
@@ -156,14 +164,25 @@ template <class T> struct Backward {
     }
   }
 
+  // What R rows show of c.
+  template <int R> INLINE_MEMBER void show(int64_t t, int64_t n, int64_t unit, T* to) const {
+    Vec<T> x[2 * R];
+#pragma GCC unroll 4
+    for (int k = 0; k < 2 * R; k++)
+      x[k] = load<T>(s.array(kCells) + s.at(t, order.row[n + k / 2]) * s.hidden + unit + k % 2 * L, s.hidden - unit - k % 2 * L);
+    values<T, 2 * R>(s.output, x);
+#pragma GCC unroll 4
+    for (int k = 0; k < 2 * R; k++) store<T>(to + k * L, x[k]);
+  }
+
   static void add(T* to, Vec<T> more) { store<T>(to, load<T>(to) + more); }
 
   // A gate as it was: its activation, and how the activation follows z.
   struct Was { Vec<T> value, slope; };
-  Was was(int k, const T* kept, int64_t unit) const {
+  INLINE_MEMBER Was was(int k, const T* kept) const {
     Vec<T> one = splat((T)1);
     if (s.place[k] < 0) return {one, Vec<T>{}};
-    Vec<T> z = load<T>(kept + s.place[k] * s.hidden + unit, s.hidden - unit);
+    Vec<T> z = load<T>(kept + s.place[k] * kLine<T>);
     const Activation<T>& f = k == 2 ? s.cell : s.gate;
     if (s.keeps_value[k]) return {z, f.kind == kSigmoid ? z * (one - z) : one - z * z};
     Vec<T> inside = s.gate_clip != 0 ? limited<T>(z, -s.gate_clip, s.gate_clip) : z, slope = rare_slope<T>(f, inside);
@@ -171,7 +190,7 @@ template <class T> struct Backward {
   }
 
   // Stores the gradient of a group of z, and adds to the sums of its bias and peephole. Returns what reaches `seen`.
-  Vec<T> put(int k, Vec<T> gradient, T* row, int64_t unit, int v, Vec<T> seen, Sums<T>& sums) const {
+  INLINE_MEMBER Vec<T> put(int k, Vec<T> gradient, T* row, int64_t unit, int v, Vec<T> seen, Sums<T>& sums) const {
     store<T>(row + s.place[k] * s.hidden + unit, gradient, s.hidden - unit);
     sums.bias[s.place[k]][v] += gradient;
     int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
@@ -180,20 +199,21 @@ template <class T> struct Backward {
     return gradient * load<T>(s.array(kWeightCh) + peep * s.hidden + unit, s.hidden - unit);
   }
 
-  void gates(int64_t t, int64_t b, int64_t unit, int v, Sums<T>& sums) {
+  // kept: of this block of units. seen: ψ(c).
+  INLINE_MEMBER void gates(int64_t t, int64_t b, const T* kept, int64_t unit, int v, Vec<T> seen, Sums<T>& sums) {
     int64_t left = s.hidden - unit, at = s.at(t, b);
-    const T *kept = s.array(kGates) + at * s.all_width, *cells = s.array(kCells);
+    const T* cells = s.array(kCells);
     const T* from = s.first(t, b) ? s.array(kC0) + b * s.hidden : cells + s.at(s.before(t), b) * s.hidden;
     Vec<T> old = load<T>(from + unit, left), c = load<T>(cells + at * s.hidden + unit, left), one = splat((T)1);
     Vec<T> reached = s.projected ? load<T>(dm + b * s.hidden + unit, left) : reaching(t, b, unit);
     Vec<T> of_c = load<T>(dc + b * s.hidden + unit, left);
     if (s.array(kDcells)) of_c += load<T>(s.array(kDcells) + at * s.hidden + unit, left);
     T* row = dz_row(t, b);
-    Was o = was(3, kept, unit);
-    Vec<T> seen = value<T>(s.output, c), shown = s.place[3] >= 0 ? o.value * seen : seen;
+    Was o = was(3, kept);
+    Vec<T> shown = s.place[3] >= 0 ? o.value * seen : seen;
     if (s.highway) {
-      Was r = was(4, kept, unit);
-      Vec<T> carry = load<T>(kept + s.groups * s.hidden + unit, left), of_carry = reached * (one - r.value);
+      Was r = was(4, kept);
+      Vec<T> carry = load<T>(kept + s.groups * kLine<T>), of_carry = reached * (one - r.value);
       store<T>(row + s.groups * s.hidden + unit, of_carry, left);
       sums.bias[s.groups][v] += of_carry;
       put(4, reached * (shown - carry) * r.slope, row, unit, v, c, sums);
@@ -209,10 +229,10 @@ template <class T> struct Backward {
   }
 
   // c = clip(f c' + i g) and its gates. Returns what reaches c'.
-  Vec<T> into_cell(const T* kept, T* row, int64_t unit, int v, Vec<T> old, Vec<T> of_c, Sums<T>& sums) const {
+  INLINE_MEMBER Vec<T> into_cell(const T* kept, T* row, int64_t unit, int v, Vec<T> old, Vec<T> of_c, Sums<T>& sums) const {
     bool coupled = s.job.number[kHas] & kCoupled;
     Vec<T> one = splat((T)1);
-    Was i = was(0, kept, unit), f = was(1, kept, unit), g = was(2, kept, unit);
+    Was i = was(0, kept), f = was(1, kept), g = was(2, kept);
     if (coupled) f.value = one - i.value;
     if (s.cell_clip != 0) of_c = passed<T>(fma(f.value, old, i.value * g.value), s.cell_clip, of_c);
     Vec<T> of_old = of_c * f.value;
@@ -278,7 +298,7 @@ template <class T> struct Backward {
   void of_some_inputs(const T* const* rows, int64_t count, T* scratch) const {
     for (int64_t p = 0; p < parts(s.inputs, W); p++) {
       memset(scratch, 0, count * W * sizeof(T));
-      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, 1, scratch, W);
+      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, 1, {scratch, W});
       for (int64_t i = 0; i < count; i++)
         for (int v = 0; v < W; v += L)
           store<T>(s.array(kDx) + (rows[i] - dz) / s.all_width * s.inputs + p * W + v, load<T>(scratch + i * W + v), s.inputs - p * W - v);

@@ -13,6 +13,7 @@ template <class T> struct Forward {
   Order order{};
   T *of_x, *of_h, *of_r, *bias, *z_chunk, *c_now, *h_read, *m, *tile;
   const T** pointers;  // [members][2 * kRowChunk]
+  const int64_t* place_of;  // of each row in the order
   int64_t chunk, tile_size;
   const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
 
@@ -39,20 +40,23 @@ template <class T> struct Forward {
     int members = team_size(team);
     bool keeps = s.array(kGates) != nullptr;
     chunk = at_most(s.steps, parts(kStepsRows, s.rows));
-    tile_size = kRowChunk * s.all_groups * W + kTurnedSize<T>;
+    tile_size = kRowChunk * s.line_row + kTurnedSize<T>;
     int64_t o[] = {
       memory.ask<T>(direct_x ? 0 : s.units * s.all_groups * W * s.inputs), memory.ask<T>(direct_h ? 0 : s.units * s.groups * W * s.state),
       memory.ask<T>(s.projected && !direct_h ? parts(s.state, W) * W * s.hidden : 0), memory.ask<T>(s.units * s.all_groups * W),
-      memory.ask<T>(keeps ? 0 : chunk * s.rows * s.all_width), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
+      memory.ask<T>(keeps ? 0 : chunk * s.line_step), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
       memory.ask<T>(s.array(kMask) ? s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T*>(members * 2 * kRowChunk),
-      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get()) return false;
     T** to[] = {&of_x, &of_h, &of_r, &bias, &z_chunk, &c_now, &h_read, &m, &tile};
     for (int k = 0; k < 9; k++) *to[k] = memory.at<T>(o[k]);
     pointers = memory.at<const T*>(o[9]);
-    order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[11])};
+    order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[12])};
     order.fill(s);
+    int64_t* places = memory.at<int64_t>(o[11]);
+    for (int64_t n = 0; n < s.rows; n++) places[order.row[n]] = n;
+    place_of = places;
     if (!s.array(kCells)) memcpy(c_now, s.array(kC0), s.rows * s.hidden * sizeof(T));
     if (s.array(kMask))
       for (int64_t k = 0; k < s.rows * s.state; k++) h_read[k] = s.array(kH0)[k] * s.array(kMask)[k];
@@ -79,9 +83,9 @@ template <class T> struct Forward {
     return s.array(g == s.groups ? kWeightXh : kWeightIh) + row * s.inputs;
   }
 
-  // z of a step and row, before h has been added: where the gates are kept, or in the chunk.
-  T* z(int64_t t, int64_t b, int64_t in_chunk) const {
-    return s.array(kGates) ? s.array(kGates) + s.at(t, b) * s.all_width : z_chunk + (in_chunk * s.rows + b) * s.all_width;
+  // The lines of a step: where the gates are kept, or in the chunk.
+  T* step_lines(int64_t t, int64_t in_chunk) const {
+    return s.array(kGates) ? s.array(kGates) + t * s.line_step : z_chunk + in_chunk * s.line_step;
   }
 
   // z of a chunk of rows, and of one of the parts that the blocks of units are cut into.
@@ -93,37 +97,24 @@ template <class T> struct Forward {
     for (int64_t k = item * kRowChunk; k < last; k++) {
       int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
       if (t >= s.length(b)) continue;
-      to[count] = z(t, b, n), rows[count++] = s.x(t, b);
+      to[count] = step_lines(t, n) + place_of[b] * s.line_row, rows[count++] = s.x(t, b);
     }
     for (int64_t u = s.units * cut / cuts; u < s.units * (cut + 1) / cuts; u++) {
-      if (direct_x) project_turned(u, count, rows, to, scratch);
-      else project_packed(u, count, rows, to, scratch);
+      int64_t width = s.all_groups * W, at = s.in_lines(u, 0);
+      for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + u * width, width * sizeof(T));
+      if (direct_x) project_turned(u, count, rows, scratch);
+      else product<T>(s.inputs, count, rows, of_x + u * width * s.inputs, s.all_groups, {scratch, width});
+      for (int64_t i = 0; i < count; i++)
+        for (int64_t g = 0; g < s.all_groups; g++)
+          memcpy(to[i] + at + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
     }
   }
 
-  void project_packed(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
-    int64_t width = s.all_groups * W, first = u * s.all_groups;
-    for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + first * W, width * sizeof(T));
-    product<T>(s.inputs, count, rows, of_x + first * W * s.inputs, s.all_groups, scratch, width);
-    for (int64_t i = 0; i < count; i++)
-      for (int64_t g = 0; g < s.all_groups; g++) put(scratch + i * width + g * W, to[i], first + g);
-  }
-
-  void project_turned(int64_t u, int64_t count, const T** rows, T** to, T* scratch) const {
+  void project_turned(int64_t u, int64_t count, const T** rows, T* scratch) const {
     int64_t width = s.all_groups * W, outputs = s.hidden - u * W;
     T* block = scratch + kRowChunk * width;
-    for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + u * width, width * sizeof(T));
-    turned_product<T>(s.inputs, count, rows, weight_x(u, 0), outputs, s.groups, s.hidden, scratch, width, block);
-    if (s.highway) turned_product<T>(s.inputs, count, rows, weight_x(u, s.groups), outputs, 1, 0, scratch + s.groups * W, width, block);
-    for (int64_t i = 0; i < count; i++)
-      for (int64_t g = 0; g < s.all_groups; g++) put(scratch + i * width + g * W, to[i], u * s.all_groups + g);
-  }
-
-  void put(const T* from, T* z_row, int64_t panel) const {
-    int64_t u = panel / s.all_groups, g = panel % s.all_groups, left = s.hidden - u * W;
-    T* to = z_row + g * s.hidden + u * W;
-    store<T>(to, load<T>(from), left);
-    store<T>(to + L, load<T>(from + L), left - L);
+    turned_product<T>(s.inputs, count, rows, weight_x(u, 0), outputs, s.groups, s.hidden, {scratch, width}, block);
+    if (s.highway) turned_product<T>(s.inputs, count, rows, weight_x(u, s.groups), outputs, 1, 0, {scratch + s.groups * W, width}, block);
   }
 
   // The h that a row's step t reads.
@@ -155,61 +146,100 @@ template <class T> struct Forward {
   }
 
   void unit_block(int64_t t, int64_t in_chunk, int64_t count, int64_t u, int member) {
-    T* scratch = tile + member * tile_size;
+    T* block = tile + member * tile_size + kRowChunk * s.line_row;
     const T** rows = pointers + member * 2 * kRowChunk;
     for (int64_t start = 0; start < count; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, count - start);
-      for (int64_t i = 0; i < some; i++) {
-        int64_t b = order.row[start + i];
-        rows[i] = h_of(t, b);
-        const T* from = z(t, b, in_chunk) + u * W;
-        for (int64_t g = 0; g < s.all_groups; g++, from += s.hidden) {
-          T* to = scratch + (i * s.all_groups + g) * W;
-          store<T>(to, load<T>(from, s.hidden - u * W));
-          store<T>(to + L, load<T>(from + L, s.hidden - u * W - L));
-        }
-      }
+      for (int64_t i = 0; i < some; i++) rows[i] = h_of(t, order.row[start + i]);
+      Place<T> z{step_lines(t, in_chunk) + s.in_lines(u, start), s.line_row, kLine<T>};
       if (direct_h)
-        turned_product<T>(s.state, some, rows, s.array(kWeightHh) + u * W * s.state, s.hidden - u * W, s.groups, s.hidden, scratch, s.all_groups * W, scratch + kRowChunk * s.all_groups * W);
-      else product<T>(s.state, some, rows, of_h + u * s.groups * W * s.state, s.groups, scratch, s.all_groups * W);
-      for (int64_t i = 0; i < some; i++)
-        for (int64_t v = 0; v < 2; v++)
-          if (u * W + v * L < s.hidden) gates(t, order.row[start + i], in_chunk, scratch + i * s.all_groups * W + v * L, u * W + v * L);
+        turned_product<T>(s.state, some, rows, s.array(kWeightHh) + u * W * s.state, s.hidden - u * W, s.groups, s.hidden, z, block);
+      else product<T>(s.state, some, rows, of_h + u * s.groups * W * s.state, s.groups, z);
+      cells(t, start, some, u * W, z.c, block - kRowChunk * s.line_row);
     }
   }
 
-  INLINE Vec<T> clipped(const Shape<T>& s, Vec<T> z) { return s.gate_clip != 0 ? limited<T>(z, -s.gate_clip, s.gate_clip) : z; }
+  // Of some rows and a block of units: where c is before and after the step, and where its result goes.
+  struct Lines { const T* old[kRowChunk]; T *c[kRowChunk], *out[kRowChunk]; };
 
-  // σ of a gate from its z in the tile; keeps what the way back needs.
-  Vec<T> gate(int k, const T* z_tile, Vec<T> seen, int64_t unit, T* kept) const {
-    Vec<T> z = load<T>(z_tile + s.place[k] * W);
-    int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
-    if (peep >= 0) z = fma(load<T>(s.array(kWeightCh) + peep * s.hidden + unit, s.hidden - unit), seen, z);
-    Vec<T> a = value<T>(k == 2 ? s.cell : s.gate, clipped(s, z));
-    if (kept) store<T>(kept + s.place[k] * s.hidden + unit, s.keeps_value[k] ? a : z, s.hidden - unit);
-    return a;
+  // From z to c and h, a gate of all rows after another. Activations take the place of z, or are in the tile where
+  // it is z that is kept.
+  void cells(int64_t t, int64_t start, int64_t some, int64_t unit, T* z, T* aside) const {
+    Lines l;
+    for (int64_t i = 0; i < some; i++) {
+      int64_t b = order.row[start + i], at = s.at(t, b) * s.hidden + unit;
+      T *cells = s.array(kCells), *now = c_now + b * s.hidden + unit;
+      l.old[i] = !cells ? now : s.first(t, b) ? s.array(kC0) + b * s.hidden + unit : cells + s.at(s.before(t), b) * s.hidden + unit;
+      l.c[i] = cells ? cells + at : now;
+      l.out[i] = s.projected ? m + b * s.hidden + unit : s.array(kY) + at;
+    }
+    T* a[5];
+    for (int k = 0; k < 5; k++) a[k] = s.place[k] < 0 ? nullptr : kept_as_z(k) ? aside + s.place[k] * kLine<T> : z + s.place[k] * kLine<T>;
+    for (int k = 0; k < 3; k++) gate(k, some, unit, z, a[k], l.old);
+    for (int64_t i = 0; i < some; i++)
+      for (int64_t v = 0; v < W && unit + v < s.hidden; v += L) new_cell(l, i, v, s.hidden - unit - v, a);
+    gate(3, some, unit, z, a[3], l.c), gate(4, some, unit, z, a[4], l.c);
+    int64_t pairs = some / 2 * 2;
+    for (int64_t i = 0; i < pairs; i += 2) results<2>(l, i, unit, z, a);
+    if (pairs < some) results<1>(l, pairs, unit, z, a);
   }
 
-  void gates(int64_t t, int64_t b, int64_t in_chunk, const T* z_tile, int64_t unit) {
-    int64_t left = s.hidden - unit, at = s.at(t, b);
-    T* kept = s.array(kGates) ? z(t, b, in_chunk) : nullptr;
-    T* cells = s.array(kCells);
-    const T* from = !cells ? c_now + b * s.hidden : s.first(t, b) ? s.array(kC0) + b * s.hidden : cells + s.at(s.before(t), b) * s.hidden;
-    Vec<T> old = load<T>(from + unit, left), one = splat((T)1), i = one;
-    Vec<T> g = gate(2, z_tile, old, unit, kept), c = g;
-    if (s.place[0] >= 0) i = gate(0, z_tile, old, unit, kept), c = i * g;
-    if (s.job.number[kHas] & kCoupled) c = fma(one - i, old, c);
-    else if (s.place[1] >= 0) c = fma(gate(1, z_tile, old, unit, kept), old, c);
+  bool kept_as_z(int k) const { return s.array(kGates) && !s.keeps_value[k]; }
+
+  // The activations of a gate. seen: what its peephole sees.
+  void gate(int k, int64_t some, int64_t unit, T* z, T* to, const T* const* seen) const {
+    if (s.place[k] < 0) return;
+    z += s.place[k] * kLine<T>;
+    int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
+    const T* weight = peep >= 0 ? s.array(kWeightCh) + peep * s.hidden + unit : nullptr;
+    int64_t pairs = some / 2 * 2;
+    for (int64_t i = 0; i < pairs; i += 2) activate<2>(k, i, s.hidden - unit, z, to, weight, seen);
+    if (pairs < some) activate<1>(k, pairs, s.hidden - unit, z, to, weight, seen);
+  }
+
+  // Of R rows, one after the other.
+  template <int R> INLINE_MEMBER void activate(int k, int64_t i, int64_t left, T* z, T* to, const T* weight, const T* const* seen) const {
+    Vec<T> x[2 * R];
+#pragma GCC unroll 4
+    for (int n = 0; n < 2 * R; n++) {
+      int64_t at = (i + n / 2) * s.line_row + n % 2 * L, more = left - n % 2 * L;
+      x[n] = load<T>(z + at);
+      if (weight) x[n] = fma(load<T>(weight + n % 2 * L, more), load<T>(seen[i + n / 2] + n % 2 * L, more), x[n]);
+      if (weight && to != z) store<T>(z + at, x[n]);
+      if (s.gate_clip != 0) x[n] = limited<T>(x[n], -s.gate_clip, s.gate_clip);
+    }
+    values<T, 2 * R>(k == 2 ? s.cell : s.gate, x);
+#pragma GCC unroll 4
+    for (int n = 0; n < 2 * R; n++) store<T>(to + (i + n / 2) * s.line_row + n % 2 * L, x[n]);
+  }
+
+  INLINE_MEMBER void new_cell(const Lines& l, int64_t i, int64_t v, int64_t left, T* const* a) const {
+    int64_t at = i * s.line_row + v;
+    Vec<T> old = load<T>(l.old[i] + v, left), one = splat((T)1), in = one, c = load<T>(a[2] + at);
+    if (a[0]) in = load<T>(a[0] + at), c = in * c;
+    if (s.job.number[kHas] & kCoupled) c = fma(one - in, old, c);
+    else if (a[1]) c = fma(load<T>(a[1] + at), old, c);
     else c = old + c;
     if (s.cell_clip != 0) c = limited<T>(c, -s.cell_clip, s.cell_clip);
-    Vec<T> out = value<T>(s.output, c);
-    if (s.place[3] >= 0) out = gate(3, z_tile, c, unit, kept) * out;
-    if (s.highway) {
-      Vec<T> r = gate(4, z_tile, c, unit, kept), carry = load<T>(z_tile + s.groups * W);
-      out = fma(r, out, (one - r) * carry);
+    store<T>(l.c[i] + v, c, left);
+  }
+
+  // What R rows show of c, and what a highway carries beside it.
+  template <int R> INLINE_MEMBER void results(const Lines& l, int64_t i, int64_t unit, const T* z, T* const* a) const {
+    Vec<T> out[2 * R];
+#pragma GCC unroll 4
+    for (int n = 0; n < 2 * R; n++) out[n] = load<T>(l.c[i + n / 2] + n % 2 * L, s.hidden - unit - n % 2 * L);
+    values<T, 2 * R>(s.output, out);
+#pragma GCC unroll 4
+    for (int n = 0; n < 2 * R; n++) {
+      int64_t at = (i + n / 2) * s.line_row + n % 2 * L;
+      if (a[3]) out[n] = load<T>(a[3] + at) * out[n];
+      if (a[4]) {
+        Vec<T> r = load<T>(a[4] + at), carry = load<T>(z + s.groups * kLine<T> + at);
+        out[n] = fma(r, out[n], (splat((T)1) - r) * carry);
+      }
+      store<T>(l.out[i + n / 2] + n % 2 * L, out[n], s.hidden - unit - n % 2 * L);
     }
-    store<T>((cells ? cells + at * s.hidden : c_now + b * s.hidden) + unit, c, left);
-    store<T>((s.projected ? m + b * s.hidden : s.array(kY) + at * s.hidden) + unit, out, left);
   }
 
   void project_h(int64_t t, int64_t count, int64_t p, int member) {
@@ -219,8 +249,8 @@ template <class T> struct Forward {
       int64_t some = at_most(kRowChunk, count - start);
       for (int64_t i = 0; i < some; i++) rows[i] = m + order.row[start + i] * s.hidden;
       memset(scratch, 0, some * W * sizeof(T));
-      if (direct_h) turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, scratch, W, scratch + kRowChunk * W);
-      else product<T>(s.hidden, some, rows, of_r + p * s.hidden * W, 1, scratch, W);
+      if (direct_h) turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, {scratch, W}, scratch + kRowChunk * W);
+      else product<T>(s.hidden, some, rows, of_r + p * s.hidden * W, 1, {scratch, W});
       for (int64_t i = 0; i < some; i++)
         for (int64_t v = 0; v < W; v += L) put_h(t, order.row[start + i], load<T>(scratch + i * W + v), p * W + v);
     }

@@ -25,37 +25,61 @@ constexpr double kFactorials[12] = {1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 /
 constexpr double kLog2 = 0.693147180559945309417;
 constexpr double kLog2Rest = 2.3190468138462996e-17;  // of kLog2 as a double
 
+// Functions act on N vectors side by side: the operations of one wait for one another, and others fill the time.
+#define SIDE_BY_SIDE _Pragma("GCC unroll 8") for (int j = 0; j < N; j++)
+
 // exp(x) = scale * (1 + rest), |rest| < 0.42. x is held within the range of normal results.
-template <class T> struct Split { Vec<T> scale, rest; };
-template <class T> INLINE Split<T> split(Vec<T> x) {
+template <class T, int N> INLINE void split(const Vec<T>* x, Vec<T>* scale, Vec<T>* rest) {
   using E = Exp<T>;
   typedef typename Of<T>::Int Int;
   constexpr T high = (T)kLog2, low = sizeof(T) == 4 ? (T)(kLog2 - (double)(float)kLog2) : (T)kLog2Rest;
-  x = limited<T>(x, E::low, E::high);
-  Vec<T> shifted = fma(x, splat((T)1.44269504088896340736), splat(E::magic)), n = shifted - splat(E::magic);
-  Int scale = ((Int)shifted << E::shift) + E::one;
-  Vec<T> r = fma(n, splat(-low), fma(n, splat(-high), x));
-  Vec<T> p = splat((T)kFactorials[E::terms - 1]);
+  Vec<T> r[N], p[N];
+  SIDE_BY_SIDE {
+    Vec<T> held = limited<T>(x[j], E::low, E::high);
+    Vec<T> shifted = fma(held, splat((T)1.44269504088896340736), splat(E::magic)), n = shifted - splat(E::magic);
+    scale[j] = (Vec<T>)(((Int)shifted << E::shift) + E::one);
+    r[j] = fma(n, splat(-low), fma(n, splat(-high), held));
+    p[j] = splat((T)kFactorials[E::terms - 1]);
+  }
 #pragma GCC unroll 12
-  for (int k = E::terms - 2; k >= 0; k--) p = fma(p, r, splat((T)kFactorials[k]));
-  return {(Vec<T>)scale, fma(r * r, p, r)};
+  for (int k = E::terms - 2; k >= 0; k--) SIDE_BY_SIDE p[j] = fma(p[j], r[j], splat((T)kFactorials[k]));
+  SIDE_BY_SIDE rest[j] = fma(r[j] * r[j], p[j], r[j]);
+}
+
+// In place, as the two below.
+template <class T, int N> INLINE void sigmoids(Vec<T>* x) {
+  Vec<T> scale[N], rest[N], one = splat((T)1);
+  SIDE_BY_SIDE x[j] = -x[j];
+  split<T, N>(x, scale, rest);
+  SIDE_BY_SIDE x[j] = one / (one + fma(scale[j], rest[j], scale[j]));
+}
+template <class T, int N> INLINE void hyperbolic_tangents(Vec<T>* x) {
+  Vec<T> scale[N], rest[N], twice[N], one = splat((T)1), two = splat((T)2);
+  SIDE_BY_SIDE twice[j] = absolute<T>(x[j]) * two;
+  split<T, N>(twice, scale, rest);
+  SIDE_BY_SIDE {
+    Vec<T> e = fma(scale[j], rest[j], scale[j] - one);
+    x[j] = signed_as<T>(e / (e + two), x[j]);
+  }
 }
 
 template <class T> INLINE Vec<T> exponential(Vec<T> x) {
-  Split<T> s = split<T>(x);
-  return fma(s.scale, s.rest, s.scale);
+  Vec<T> scale, rest;
+  split<T, 1>(&x, &scale, &rest);
+  return fma(scale, rest, scale);
 }
 template <class T> INLINE Vec<T> exponential_less_one(Vec<T> x) {
-  Split<T> s = split<T>(x);
-  return fma(s.scale, s.rest, s.scale - splat((T)1));
+  Vec<T> scale, rest;
+  split<T, 1>(&x, &scale, &rest);
+  return fma(scale, rest, scale - splat((T)1));
 }
 template <class T> INLINE Vec<T> sigmoid(Vec<T> x) {
-  Vec<T> one = splat((T)1);
-  return one / (one + exponential<T>(-x));
+  sigmoids<T, 1>(&x);
+  return x;
 }
 template <class T> INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
-  Vec<T> e = exponential_less_one<T>(absolute<T>(x) * splat((T)2)), t = e / (e + splat((T)2));
-  return x < Vec<T>{} ? -t : t;
+  hyperbolic_tangents<T, 1>(&x);
+  return x;
 }
 // log(1 + e), 0 <= e <= 1, as 2 artanh(e / (2 + e)), by its series: the argument is at most 1/3.
 template <class T> INLINE Vec<T> log_of_one_more(Vec<T> e) {
@@ -82,10 +106,14 @@ template <class T> static __attribute__((noinline)) Vec<T> rare_value(const Acti
   }
 }
 
+template <class T, int N> INLINE void values(const Activation<T>& f, Vec<T>* x) {
+  if (f.kind == kSigmoid) sigmoids<T, N>(x);
+  else if (f.kind == kTanh) hyperbolic_tangents<T, N>(x);
+  else SIDE_BY_SIDE x[j] = rare_value<T>(f, x[j]);
+}
 template <class T> INLINE Vec<T> value(const Activation<T>& f, Vec<T> x) {
-  if (f.kind == kSigmoid) return sigmoid<T>(x);
-  if (f.kind == kTanh) return hyperbolic_tangent<T>(x);
-  return rare_value<T>(f, x);
+  values<T, 1>(f, &x);
+  return x;
 }
 
 // The derivative at x. At a corner: that of the side on which x changes the value, as the frameworks' clamps have it.

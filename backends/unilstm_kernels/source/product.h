@@ -12,9 +12,16 @@ constexpr int64_t kRowChunk = 48;
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
-// c [MR, NP panels of kWide] += a [MR, K] · panels. a: a pointer a row, elements STEP apart; panels follow one another.
+// Where a product goes: its first number, and how far its rows and its panels are apart.
+template <class T> struct Place {
+  T* c;
+  int64_t row, panel = kWide<T>;
+  Place on(int64_t rows, int64_t panels) const { return {c + rows * row + panels * panel, row, panel}; }
+};
+
+// to [MR, NP panels of kWide] += a [MR, K] · panels. a: a pointer a row, elements STEP apart; panels follow one another.
 template <class T, int MR, int NP, int STEP>
-static void rows_by_panels(int64_t K, const T* const* a, const T* panels, T* c, int64_t row_stride) {
+static void rows_by_panels(int64_t K, const T* const* a, const T* panels, Place<T> place) {
   constexpr int L = kLanes<T>, W = kWide<T>, NV = 2 * NP;
   for (int64_t start = 0; start < K; start += kBlock) {
     int64_t end = at_most(K, start + kBlock);
@@ -34,34 +41,34 @@ static void rows_by_panels(int64_t K, const T* const* a, const T* panels, T* c, 
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
       for (int j = 0; j < NV; j++) {
-        T* to = c + i * row_stride + j * L;
+        T* to = place.c + i * place.row + (j / 2) * place.panel + (j % 2) * L;
         store<T>(to, load<T>(to) + sum[i][j]);
       }
   }
 }
 
-template <class T, int NP> static void few_rows(int64_t K, int rows, const T* const* a, const T* panels, T* c, int64_t row_stride) {
-  if (rows == 1) rows_by_panels<T, 1, NP, 1>(K, a, panels, c, row_stride);
-  else rows_by_panels<T, 2, NP, 1>(K, a, panels, c, row_stride);
+template <class T, int NP> static void few_rows(int64_t K, int rows, const T* const* a, const T* panels, Place<T> to) {
+  if (rows == 1) rows_by_panels<T, 1, NP, 1>(K, a, panels, to);
+  else rows_by_panels<T, 2, NP, 1>(K, a, panels, to);
 }
 
-// c [rows, count panels] += a · panels, rows <= kMostRows. Few rows take several panels at once: one row and one panel
+// all [rows, count panels] += a · panels, rows <= kMostRows. Few rows take several panels at once: one row and one panel
 // would wait for the multiply-add before.
-template <class T> static void small_product(int64_t K, int rows, const T* const* a, const T* panels, int64_t count, T* c, int64_t row_stride) {
+template <class T> static void small_product(int64_t K, int rows, const T* const* a, const T* panels, int64_t count, Place<T> all) {
   constexpr int W = kWide<T>;
   for (int64_t p = 0; p < count;) {
     const T* b = panels + p * K * W;
-    T* to = c + p * W;
+    const Place<T> to = all.on(0, p);
     int64_t step = 1;
-    if (rows == 1 && count - p >= 4) rows_by_panels<T, 1, 4, 1>(K, a, b, to, row_stride), step = 4;
-    else if (rows <= 2 && count - p >= 2) few_rows<T, 2>(K, rows, a, b, to, row_stride), step = 2;
+    if (rows == 1 && count - p >= 4) rows_by_panels<T, 1, 4, 1>(K, a, b, to), step = 4;
+    else if (rows <= 2 && count - p >= 2) few_rows<T, 2>(K, rows, a, b, to), step = 2;
     else
       switch (rows) {
-        case 1: case 2: few_rows<T, 1>(K, rows, a, b, to, row_stride); break;
-        case 3: rows_by_panels<T, 3, 1, 1>(K, a, b, to, row_stride); break;
-        case 4: rows_by_panels<T, 4, 1, 1>(K, a, b, to, row_stride); break;
-        case 5: rows_by_panels<T, 5, 1, 1>(K, a, b, to, row_stride); break;
-        default: rows_by_panels<T, 6, 1, 1>(K, a, b, to, row_stride);
+        case 1: case 2: few_rows<T, 1>(K, rows, a, b, to); break;
+        case 3: rows_by_panels<T, 3, 1, 1>(K, a, b, to); break;
+        case 4: rows_by_panels<T, 4, 1, 1>(K, a, b, to); break;
+        case 5: rows_by_panels<T, 5, 1, 1>(K, a, b, to); break;
+        default: rows_by_panels<T, 6, 1, 1>(K, a, b, to);
       }
     p += step;
   }
@@ -71,14 +78,14 @@ template <class T> static void small_product(int64_t K, int rows, const T* const
 template <class T> static void packed_product(int64_t K, int rows, const T* packed, const T* panel, T* c) {
   const T* a[kMostRows];
   for (int i = 0; i < rows; i++) a[i] = packed + i;
-  constexpr int W = kWide<T>;
+  const Place<T> to{c, kWide<T>};
   switch (rows) {
-    case 1: rows_by_panels<T, 1, 1, 1>(K, a, panel, c, W); break;
-    case 2: rows_by_panels<T, 2, 1, 2>(K, a, panel, c, W); break;
-    case 3: rows_by_panels<T, 3, 1, 3>(K, a, panel, c, W); break;
-    case 4: rows_by_panels<T, 4, 1, 4>(K, a, panel, c, W); break;
-    case 5: rows_by_panels<T, 5, 1, 5>(K, a, panel, c, W); break;
-    default: rows_by_panels<T, 6, 1, 6>(K, a, panel, c, W);
+    case 1: rows_by_panels<T, 1, 1, 1>(K, a, panel, to); break;
+    case 2: rows_by_panels<T, 2, 1, 2>(K, a, panel, to); break;
+    case 3: rows_by_panels<T, 3, 1, 3>(K, a, panel, to); break;
+    case 4: rows_by_panels<T, 4, 1, 4>(K, a, panel, to); break;
+    case 5: rows_by_panels<T, 5, 1, 5>(K, a, panel, to); break;
+    default: rows_by_panels<T, 6, 1, 6>(K, a, panel, to);
   }
 }
 
@@ -90,22 +97,22 @@ INLINE int64_t row_block(int64_t rows, int64_t n) { return rows * n / row_blocks
 template <class T> constexpr int64_t kDeep = 16384 / (kWide<T> * sizeof(T));
 static_assert(kDeep<float> % kBlock == 0 && kDeep<double> % kBlock == 0, "sums go by whole blocks");
 
-// c [rows, panel] += a · panel, any number of rows.
-template <class T> static void panel_product(int64_t K, int64_t rows, const T* const* a, const T* panel, T* c, int64_t row_stride) {
+// to [rows, panel] += a · panel, any number of rows.
+template <class T> static void panel_product(int64_t K, int64_t rows, const T* const* a, const T* panel, Place<T> to) {
   for (int64_t start = 0; start < K; start += kDeep<T>)
     for (int64_t n = 0; n < row_blocks(rows); n++) {
       int64_t from = row_block(rows, n), some = row_block(rows, n + 1) - from;
       const T* these[kMostRows];
       for (int64_t i = 0; i < some; i++) these[i] = a[from + i] + start;
-      small_product<T>(at_most(kDeep<T>, K - start), (int)some, these, panel + start * kWide<T>, 1, c + from * row_stride, row_stride);
+      small_product<T>(at_most(kDeep<T>, K - start), (int)some, these, panel + start * kWide<T>, 1, to.on(from, 0));
     }
 }
 
-// c [rows, count panels] += a · panels.
-template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, T* c, int64_t row_stride) {
+// to [rows, count panels] += a · panels.
+template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, Place<T> to) {
   if (!rows) return;
-  if (rows <= 2) return small_product<T>(K, (int)rows, a, panels, count, c, row_stride);
-  for (int64_t p = 0; p < count; p++) panel_product<T>(K, rows, a, panels + p * K * kWide<T>, c + p * kWide<T>, row_stride);
+  if (rows <= 2) return small_product<T>(K, (int)rows, a, panels, count, to);
+  for (int64_t p = 0; p < count; p++) panel_product<T>(K, rows, a, panels + p * K * kWide<T>, to.on(0, p));
 }
 
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.

@@ -23,9 +23,14 @@ struct Memory {
   template <class T> T* at(int64_t offset) const { return (T*)(base + offset); }
 };
 
+// z of forward.h, and what is kept of it, [T][lines][B][groups][kLine]: all that a block of units reads of a step lies
+// together. A line is as long for every instruction set; rows are in the order of Order.
+template <class T> constexpr int64_t kLine = 128 / sizeof(T);
+
 template <class T> struct Shape {
   const Job& job;
   int64_t steps, rows, inputs, hidden, state, groups, all_groups, units, width, all_width;  // units: blocks of kWide
+  int64_t lines, line_row, line_step;  // numbers of a row of a line, and of a step
   bool projected, highway, reverse;
   Activation<T> gate, cell, output;
   T gate_clip, cell_clip, proj_clip;
@@ -46,6 +51,7 @@ template <class T> struct Shape {
     all_groups = groups + highway;
     units = parts(hidden, kWide<T>), width = groups * hidden, all_width = all_groups * hidden;
     const double* r = j.real;
+    lines = parts(hidden, kLine<T>), line_row = all_groups * kLine<T>, line_step = lines * rows * line_row;
     gate = {n[kGateKind], (T)r[kGateA], (T)r[kGateB]};
     cell = {n[kCellKind], (T)r[kCellA], (T)r[kCellB]};
     output = {n[kOutputKind], (T)r[kOutputA], (T)r[kOutputB]};
@@ -65,6 +71,11 @@ template <class T> struct Shape {
   bool first(int64_t t, int64_t b) const { return reverse ? t == length(b) - 1 : t == 0; }
   int64_t last(int64_t b) const { return reverse ? 0 : length(b) - 1; }  // of a row that has a step
   int64_t at(int64_t t, int64_t b) const { return t * rows + b; }
+  // Block u of row n of a step, where the lines of the step are.
+  int64_t in_lines(int64_t u, int64_t n) const {
+    int64_t unit = u * kWide<T>;
+    return (unit / kLine<T> * rows + n) * line_row + unit % kLine<T>;
+  }
   // The h that the step before t of a row left.
   const T* h_before(int64_t t, int64_t b) const {
     return first(t, b) ? array(kH0) + b * state : array(kY) + at(before(t), b) * state;

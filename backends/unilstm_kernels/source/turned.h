@@ -124,15 +124,16 @@ template <class T> INLINE bool without_panel(int64_t K, int64_t rows, int64_t ou
 constexpr int64_t kTogether = 2;  // panels of kBlock that stay in the first-level cache
 template <class T> constexpr int64_t kTurnedSize = kTogether * kBlock * kWide<T>;
 
-// c [rows, count panels] += a · w^T. w: the first output of the first panel, whose outputs are at most `outputs`; each
+// to [rows, count panels] += a · w^T. w: the first output of the first panel, whose outputs are at most `outputs`; each
 // further panel is `apart` outputs on. Sums in the order of small_product. scratch: kTurnedSize.
-template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, T* c, int64_t row_stride, T* scratch) {
+template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, Place<T> to, T* scratch) {
   constexpr int W = kWide<T>;
   if (without_panel<T>(K, rows, outputs)) {
     for (int64_t n = 0; n < count * W; n += 2 * kTurned<T>) {
       const T* from = w + (n / W * apart + n % W) * K;
-      if (rows == 1) rows_by_turned<T, 1>(K, a, from, c + n, row_stride);
-      else if (rows == 2) rows_by_turned<T, 2>(K, a, from, c + n, row_stride);
+      T* c = to.on(0, n / W).c + n % W;
+      if (rows == 1) rows_by_turned<T, 1>(K, a, from, c, to.row);
+      else if (rows == 2) rows_by_turned<T, 2>(K, a, from, c, to.row);
     }
     return;
   }
@@ -146,7 +147,7 @@ template <class T> static void turned_product(int64_t K, int64_t rows, const T* 
         int64_t from = row_block(rows, block), these = row_block(rows, block + 1) - from;
         const T* from_start[kMostRows];
         for (int64_t i = 0; i < these; i++) from_start[i] = a[from + i] + start;
-        small_product<T>(columns, (int)these, from_start, scratch, some, c + from * row_stride + p * W, row_stride);
+        small_product<T>(columns, (int)these, from_start, scratch, some, to.on(from, p));
       }
     }
   }

@@ -14,6 +14,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace {
 
@@ -95,11 +96,26 @@ INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return fma_lan
 INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return fma_lanes(a, b, c); }
 #endif
 
-template <class T> INLINE Vec<T> absolute(Vec<T> x) { return x < Vec<T>{} ? -x : x; }
-template <class T> INLINE Vec<T> limited(Vec<T> x, T low, T high) {  // NaN stays
-  Vec<T> lo = splat(low), hi = splat(high);
-  x = x < lo ? lo : x;
-  return x > hi ? hi : x;
-}
+// The greater (lesser) of a bound and x; NaN stays.
+#if defined(__AVX512F__)
+INLINE Vec<float> at_least(Vec<float> a, Vec<float> x) { return (Vec<float>)_mm512_max_ps((__m512)a, (__m512)x); }
+INLINE Vec<double> at_least(Vec<double> a, Vec<double> x) { return (Vec<double>)_mm512_max_pd((__m512d)a, (__m512d)x); }
+INLINE Vec<float> no_more(Vec<float> a, Vec<float> x) { return (Vec<float>)_mm512_min_ps((__m512)a, (__m512)x); }
+INLINE Vec<double> no_more(Vec<double> a, Vec<double> x) { return (Vec<double>)_mm512_min_pd((__m512d)a, (__m512d)x); }
+#elif defined(__AVX2__)
+INLINE Vec<float> at_least(Vec<float> a, Vec<float> x) { return (Vec<float>)_mm256_max_ps((__m256)a, (__m256)x); }
+INLINE Vec<double> at_least(Vec<double> a, Vec<double> x) { return (Vec<double>)_mm256_max_pd((__m256d)a, (__m256d)x); }
+INLINE Vec<float> no_more(Vec<float> a, Vec<float> x) { return (Vec<float>)_mm256_min_ps((__m256)a, (__m256)x); }
+INLINE Vec<double> no_more(Vec<double> a, Vec<double> x) { return (Vec<double>)_mm256_min_pd((__m256d)a, (__m256d)x); }
+#else
+template <class V> INLINE V at_least(V a, V x) { return x < a ? a : x; }
+template <class V> INLINE V no_more(V a, V x) { return x > a ? a : x; }
+#endif
+
+template <class T> INLINE typename Of<T>::Int sign(Vec<T> x) { return (typename Of<T>::Int)x & (typename Of<T>::Int)splat((T)-0.0); }
+template <class T> INLINE Vec<T> absolute(Vec<T> x) { return (Vec<T>)((typename Of<T>::Int)x ^ sign<T>(x)); }
+// x, which is not negative, with the sign of another.
+template <class T> INLINE Vec<T> signed_as(Vec<T> x, Vec<T> other) { return (Vec<T>)((typename Of<T>::Int)x | sign<T>(other)); }
+template <class T> INLINE Vec<T> limited(Vec<T> x, T low, T high) { return no_more(splat(high), at_least(splat(low), x)); }
 
 }  // namespace

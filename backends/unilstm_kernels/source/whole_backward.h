@@ -104,7 +104,7 @@ template <class T> struct WholeBackward {
   void multiply(int64_t depth, int64_t columns, const T* packed, int64_t item, int64_t rows, const T* const* a, T* tiles) const {
     int64_t first = item * kBunch, count = at_most(kBunch, parts(columns, W) - first);
     memset(tiles, 0, rows * count * W * sizeof(T));
-    product<T>(depth, rows, a, packed + first * depth * W, count, tiles, count * W);
+    product<T>(depth, rows, a, packed + first * depth * W, count, {tiles, count * W});
   }
 
   // dh of some features, from the gradients of z of the step before.
@@ -122,7 +122,7 @@ template <class T> struct WholeBackward {
         } else {
           memset(tiles, 0, some * count * W * sizeof(T));
           for (int64_t q = 0; q < count; q++)
-            product<T>(section.size, some, rows, of_h + ((first + q) * w.width + section.at) * W, 1, tiles + q * W, count * W);
+            product<T>(section.size, some, rows, of_h + ((first + q) * w.width + section.at) * W, 1, {tiles + q * W, count * W});
         }
         bunch(s.state, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
           int64_t b = order.row[from + i], at = b * s.state + k;

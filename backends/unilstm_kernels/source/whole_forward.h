@@ -26,9 +26,9 @@ template <class T> struct Panels {
   // c [a_rows, some panels from the first on] += a · panels.
   void multiply(int64_t a_rows, const T* const* a, int64_t first, int64_t some, T* c, T* block) const {
     constexpr int W = kWide<T>;
-    if (packed) return product<T>(depth, a_rows, a, packed + first * W * depth, some, c, some * W);
+    if (packed) return product<T>(depth, a_rows, a, packed + first * W * depth, some, {c, some * W});
     for (int64_t q = 0; q < some && a_rows; q++)
-      turned_product<T>(depth, a_rows, a, weight[first + q], rows[first + q], 1, 0, c + q * W, some * W, block);
+      turned_product<T>(depth, a_rows, a, weight[first + q], rows[first + q], 1, 0, {c + q * W, some * W}, block);
   }
 };
 
