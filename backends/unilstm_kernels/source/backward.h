@@ -164,9 +164,16 @@ template <class T> struct Backward {
     }
   }
 
-  // What R rows show of c.
+  // What R rows show of c. Asks for what their gates will read, which lies far apart.
   template <int R> INLINE_MEMBER void show(int64_t t, int64_t n, int64_t unit, T* to) const {
     Vec<T> x[2 * R];
+    for (int64_t k = n; k < n + R; k++) {
+      int64_t b = order.row[k], at = s.at(t, b);
+      if (s.array(kDy) && !s.projected) __builtin_prefetch(s.array(kDy) + at * s.state + unit);
+      if (!s.first(t, b)) __builtin_prefetch(s.array(kCells) + s.at(s.before(t), b) * s.hidden + unit);
+      const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(unit / W, k);
+      for (int64_t g = 0; g < s.all_groups; g++) __builtin_prefetch(kept + g * kLine<T>);
+    }
 #pragma GCC unroll 4
     for (int k = 0; k < 2 * R; k++)
       x[k] = load<T>(s.array(kCells) + s.at(t, order.row[n + k / 2]) * s.hidden + unit + k % 2 * L, s.hidden - unit - k % 2 * L);
