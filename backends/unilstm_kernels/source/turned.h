@@ -147,7 +147,7 @@ template <class T> static void turned_product(int64_t K, int64_t rows, const T* 
         int64_t from = row_block(rows, block), these = row_block(rows, block + 1) - from;
         const T* from_start[kMostRows];
         for (int64_t i = 0; i < these; i++) from_start[i] = a[from + i] + start;
-        small_product<T>(columns, (int)these, from_start, scratch, some, to.on(from, p));
+        small_product<T>(columns, these, from_start, scratch, some, to.on(from, p));
       }
     }
   }
