@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,8 +91,8 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def own_parameter(self, name: str) -> tuple[Any, bool]:
         """The paddle parameter behind a canonical name, and whether it is stored transposed (weight_ho is)."""
-        p = parameters(self.spec)[name]
-        return getattr(self, _alias(p)), _transposed(p)
+        alias, transposed = _stored(self.spec)[name]
+        return getattr(self, alias), transposed
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
@@ -103,11 +104,17 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         return OPS
 
     def _tensors(self) -> dict[str, Any]:
-        own = {name: self.own_parameter(name) for name in parameters(self.spec)}
+        own = {name: self.own_parameter(name) for name in _stored(self.spec)}
         return {name: value.t() if transposed else value for name, (value, transposed) in own.items()}
 
     def _paths(self) -> Sequence[Path]:
         return paths(self.spec)
+
+
+@functools.lru_cache(256)
+def _stored(spec: LSTMSpec) -> dict[str, tuple[str, bool]]:
+    """By canonical name: the layer's attribute, and whether it is stored transposed."""
+    return {name: (_alias(p), _transposed(p)) for name, p in parameters(spec).items()}
 
 
 def _cell_name(spec: LSTMSpec, direction: int) -> str:

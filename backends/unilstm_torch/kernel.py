@@ -54,7 +54,7 @@ def run_step(equations: job.Equations, x: Tensor, arrays: Any) -> None:
     """
     rows, inputs = x.shape
     shape, strides = (1, rows, inputs), (rows * inputs, inputs)
-    double, threads, pointer = x.dtype == torch.float64, torch.get_num_threads(), Tensor.data_ptr
+    double, threads, pointer = x.dtype == torch.float64, library.threads(torch.get_num_threads()), Tensor.data_ptr
     job.run(equations, shape, strides, False, double, arrays, pointer, backward=False, threads=threads)
 
 
@@ -168,7 +168,7 @@ def _rows_dense(name: str, tensor: Tensor) -> bool:
 
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = x.dtype == torch.float64
-    threads = torch.get_num_threads()
+    threads = library.threads(torch.get_num_threads())
     strides, pointer = x.stride(), Tensor.data_ptr
     job.run(
         equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=True
