@@ -70,7 +70,7 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
 def test_each_framework_has_its_own_threads_and_numpys_bits(
     name: str, always: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch: of its OpenMP, so many as torch.get_num_threads(); Paddle: of its setting; JAX: those of XLA."""
+    """torch: of its OpenMP, so many as torch.get_numthreads(); Paddle: of its setting; JAX: those of XLA."""
     backend = require(name)
     layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
     x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
@@ -123,10 +123,10 @@ import unilstm
 unilstm.plugins.get("paddle")
 import paddle
 from unilstm_kernels import library
-from unilstm_paddle.kernel import _threads
-counts = [_threads(), library.threads()]
+from unilstm_paddle.kernel import threads
+counts = [threads(), library.threads()]
 paddle.base.core.set_num_threads(2)
-print(*counts, _threads())
+print(*counts, threads())
 """
 
 

@@ -105,9 +105,9 @@ def forward(
     steps, rows, _ = x.shape
 
     state, remembered = equations.state, equations.remembered
-    y, h, c = _empty([steps, rows, state], x), _empty([rows, state], x), _empty([rows, remembered], x)
-    cells = _empty([steps, rows, remembered], x) if keep or wants_cells else None
-    kept = {name: _empty(shape, x) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
+    y, h, c = empty([steps, rows, state], x), empty([rows, state], x), empty([rows, remembered], x)
+    cells = empty([steps, rows, remembered], x) if keep or wants_cells else None
+    kept = {name: empty(shape, x) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
     arrays = {**given, "y": y, "h_n": h, "c_n": c, "cells": cells, **kept}
     _run(equations, reverse, x, arrays, backward=False)
     return y, h, c, cells, kept
@@ -120,7 +120,7 @@ def backward(
     given = _dense(given)
     x = given["x"]
     into = {name: g.contiguous() for name, g in zip(job.GRADIENTS_IN, grads, strict=True) if g is not None}
-    found = {job.gradient_name(name): _empty(given[name].shape, x) for name in wanted}  # that of both biases once
+    found = {job.gradient_name(name): empty(given[name].shape, x) for name in wanted}  # that of both biases once
     _run(equations, reverse, x, given | kept | into | found, backward=True)
     gradients = [found[job.gradient_name(name)] for name in wanted]
     if "bias" in wanted and "bias_hh" in wanted:  # what is done to the one must not be done to the other
@@ -128,7 +128,7 @@ def backward(
     return gradients
 
 
-def _empty(shape: Any, like: Tensor) -> Tensor:
+def empty(shape: Any, like: Tensor) -> Tensor:
     """Beside `like`, which paddle.empty may not be, and in half its time."""
     return _C_ops.empty(shape, like.dtype, like.place)
 
@@ -143,7 +143,7 @@ def _dense(given: Given) -> Given:
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = dtype_name(x.dtype) == "float64"
     shape, strides = tuple(x.shape), tuple(x.strides)
-    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=_threads())
+    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=threads())
 
 
 @functools.cache
@@ -153,7 +153,7 @@ def _mkl() -> Any:
     return ctypes.CDLL(str(path)).MKL_Get_Max_Threads if path.exists() else None
 
 
-def _threads() -> int:
+def threads() -> int:
     """As many as Paddle computes on, where that is anybody's wish. It comes with one, for the sake of its own operators
     beside many processes, which the kernel's helpers, who give way, do not disturb: then all processors."""
     count = _mkl()

@@ -16,7 +16,7 @@ from unilstm.paths import Path, check_path
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
-from . import native
+from . import native, streaming
 from .native import paths
 from .ops import OPS, PaddleOps
 
@@ -63,7 +63,9 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._masks(key, masks, x, self.training))
+        masks = self._masks(key, masks, x, self.training)
+        plain = masks is None and state is not None and self._own_names
+        return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: value.numpy() for name, value in self._tensors().items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import paddle
@@ -18,6 +19,7 @@ from .ops import OPS
 Tensor = Any
 
 
+@functools.lru_cache(256)
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     return (
         Path(
