@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from unilstm.paths import Path
 from unilstm.run import composed
 from unilstm.spec import LSTMSpec
@@ -12,7 +10,6 @@ from . import kernel
 from .ops import OPS
 
 
-@functools.lru_cache(256)
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     return (
         Path("kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import paddle
@@ -19,7 +18,6 @@ from .ops import OPS
 Tensor = Any
 
 
-@functools.lru_cache(256)
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     return (
         Path(

@@ -56,6 +56,8 @@ class PaddleOps:
         return paddle.sum(x, axis=-1, keepdim=True)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        if paddle.in_dynamic_mode():  # in half the time of paddle.reshape
+            return _C_ops.reshape(x, list(shape))
         return paddle.reshape(x, list(shape))
 
     def transpose(self, x: Tensor) -> Tensor:
