@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 import unilstm
 from conftest import require, require_kernel
 from test_kernel import Fuzzed, differences
+from unilstm.errors import InputError
 from unilstm_kernels import library
 
 
@@ -35,7 +37,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(
 ) -> None:
     case, results = Fuzzed(seed), []
     for threads in ("1", "2", "5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        monkeypatch.setenv("UNILSTM_NUM_THREADS", threads)
         results.append(case.run())
     assert not differences(results[1], results[0])
     assert not differences(results[2], results[0])
@@ -54,12 +56,12 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
     found, x = library.library(), np.zeros((16, 50, 32), "float32")
     assert not isinstance(found, str)
     large = unilstm.LSTM(32, 256, backend="numpy", path="kernel", seed=0)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("UNILSTM_NUM_THREADS", "2")
     assert helped(found, lambda: large(x))
     small, before = unilstm.LSTM(32, 8, backend="numpy", path="kernel", seed=0), found.unilstm_helped()
     for _ in range(20):
         small(x)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("UNILSTM_NUM_THREADS", "1")
     large(x)
     assert found.unilstm_helped() == before
 
@@ -68,7 +70,7 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
 def test_each_framework_has_its_own_threads_and_numpys_bits(
     name: str, always: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch: of its OpenMP, so many as torch.get_num_threads(); Paddle: of its setting; JAX: those of XLA."""
+    """torch: of its OpenMP, so many as torch.get_numthreads(); Paddle: of its setting; JAX: those of XLA."""
     backend = require(name)
     layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
     x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
@@ -76,20 +78,27 @@ def test_each_framework_has_its_own_threads_and_numpys_bits(
     with ThreadsOf(name, 2, monkeypatch):
         assert helped(always, lambda: layers[1](backend.tensor(x)))
         assert backend.array(layers[1](backend.tensor(x))[0]).tobytes() == want.tobytes()
-    if name == "jax":
-        return
-    with ThreadsOf(name, 1, monkeypatch):
-        before = always.unilstm_helped()
-        for _ in range(20):
-            layers[1](backend.tensor(x))
-        assert always.unilstm_helped() == before
+        monkeypatch.setenv("UNILSTM_NUM_THREADS", "1")  # overrules it; on JAX when a call is compiled, of 2 rows here
+        alone(always, lambda: layers[1](backend.tensor(x[:2])))
+        monkeypatch.delenv("UNILSTM_NUM_THREADS")
+    if name != "jax":
+        with ThreadsOf(name, 1, monkeypatch):
+            alone(always, lambda: layers[1](backend.tensor(x)))
+
+
+def alone(found: Any, run: Any) -> None:
+    """No helper does anything."""
+    before = found.unilstm_helped()
+    for _ in range(20):
+        run()
+    assert found.unilstm_helped() == before
 
 
 class ThreadsOf:
     """Within it, a framework computes on so many threads."""
 
     def __init__(self, name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.name, self.count = name, count
+        self.name, self.count, self.monkeypatch = name, count, monkeypatch
 
     def __enter__(self) -> None:
         self.set(self.count)
@@ -106,10 +115,46 @@ class ThreadsOf:
             import paddle
 
             paddle.base.core.set_num_threads(count)
+            self.monkeypatch.setattr(library, "told", lambda name: True)  # else one is what Paddle comes with
+
+
+_COUNTS = """
+import unilstm
+unilstm.plugins.get("paddle")
+import paddle
+from unilstm_kernels import library
+from unilstm_paddle.kernel import threads
+counts = [threads(), library.threads()]
+paddle.base.core.set_num_threads(2)
+print(*counts, threads())
+"""
+
+
+@pytest.mark.parametrize("said", [{}, {"OMP_NUM_THREADS": "1"}, {"UNILSTM_NUM_THREADS": "5"}], ids=str)
+def test_where_nobody_says_how_many_the_kernel_takes_the_processors_though_paddle_comes_with_one(
+    said: dict[str, str],
+) -> None:
+    """Paddle writes OMP_NUM_THREADS=1 into the environment, which is nobody's wish, for NumPy's layers neither."""
+    require("paddle")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "UNILSTM_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | said
+    done = subprocess.run([sys.executable, "-c", _COUNTS], env=environment, timeout=180, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    own = said.get("UNILSTM_NUM_THREADS")
+    nobodys = own or said.get("OMP_NUM_THREADS") or str(library.processors())
+    assert done.stdout.split()[-3:] == [nobodys, nobodys, own or str(min(2, library.processors()))]  # MKL takes no more
+
+
+@pytest.mark.parametrize("value", ["0", "two", "-1", "1.5"])
+def test_a_count_that_is_none_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_kernel()
+    monkeypatch.setenv("UNILSTM_NUM_THREADS", value)
+    with pytest.raises(InputError, match=rf"UNILSTM_NUM_THREADS='{value}' must be a whole number of at least 1"):
+        unilstm.LSTM(2, 2, backend="numpy", path="kernel", seed=0)(np.zeros((1, 1, 2), "float32"))
 
 
 def test_calls_at_the_same_time_do_not_disturb_one_another(always: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("UNILSTM_NUM_THREADS", "3")
     cases = [Fuzzed(seed) for seed in range(4)]
     want = [case.run() for case in cases]
     wrong: list[str] = []

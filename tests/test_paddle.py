@@ -135,6 +135,18 @@ def test_part_of_the_gradients_is_given_where_paddles_own_fails(path: str, wante
     close(found[0], found[1], 1e-14)
 
 
+def test_the_gradients_of_the_two_biases_are_two_tensors() -> None:
+    """They have the same values; an optimiser or a clip that changes the one in place must not change the other."""
+    require_kernel()
+    ours = layer("kernel")
+    ours(tensor(3, 5, 4))[0].sum().backward()
+    one, other = ours.bias_ih_l0.grad, ours.bias_hh_l0.grad
+    before = other.numpy().copy()
+    assert np.array_equal(one.numpy(), before)
+    one.scale_(2.0)
+    assert np.array_equal(other.numpy(), before)
+
+
 def test_paddles_own_gradient_is_wrong_for_ragged_bidirectional_input_and_so_not_used(own: Any) -> None:
     """If this fails, Paddle has mended its operator: let the native path serve this, and say so in SYSTEMS notes."""
     ours = unilstm.port(own, "paddle")

@@ -23,6 +23,7 @@ class LayerMethods:
 
     spec: LSTMSpec
     path: str
+    _own_names = True  # are the parameters kept one by one, under names of the spec's?
 
     def _ops(self) -> Ops:
         raise NotImplementedError

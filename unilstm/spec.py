@@ -107,7 +107,7 @@ class LSTMSpec:
             object.__setattr__(self, field, check(field, getattr(self, field)))
         check_combinations(self)
         # Worked out now: torch.compile cannot trace the lock under which a cached_property is worked out (torch 2.13).
-        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots
+        _ = self.gate_names, self.peephole_names, self.row_groups, self.slots, hash(self)
         if self.num_layers <= _MOST_AHEAD:
             _ = self.roles
 
@@ -126,6 +126,17 @@ class LSTMSpec:
     def output_size(self) -> int:
         """Features of y: those of h, times the directions that are concatenated."""
         return self.state_size * (self.num_directions if self.merge == "concat" else 1)
+
+    def __hash__(self) -> int:
+        """Of the fields; worked out once, because every call looks up by it what depends on the spec alone."""
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}  # another process has others
 
     @cached_property
     def gate_names(self) -> str:

@@ -170,6 +170,7 @@ class StoredMethods(LayerMethods):
     """Mixed into each backend's stored layer, which adds how its framework keeps tensors."""
 
     storage: Storage
+    _own_names = False
     _embeddings: Mapping[str, int] = {}  # modules that are embeddings, and the number of their padding
 
     def _draws(self, dtype: str, device: Any) -> Draws:

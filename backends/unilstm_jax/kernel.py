@@ -108,12 +108,13 @@ def _call(plan: _Plan, given: dict[str, Array], results: dict[str, tuple[int, ..
     x, equations = given["x"], job.equations(plan.spec)
     steps, rows, inputs = x.shape
     numbers = [steps, rows, inputs, *equations.numbers, plan.reverse, rows * inputs, inputs, x.dtype == jnp.float64]
+    threads = library.threads() if library.own_threads() else 0  # 0: as many as XLA has
     more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
     made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for shape in results.values()]
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
     return call(  # type: ignore[no-any-return]
         *given.values(),
-        numbers=np.array([*numbers, 1, 0, backward], np.int64),
+        numbers=np.array([*numbers, threads, 0, backward], np.int64),
         reals=np.array(equations.reals, np.float64),
         arguments=np.array([job.ARRAYS.index(name) for name in given], np.int64),
         results=np.array([job.ARRAYS.index(name) for name in results], np.int64),

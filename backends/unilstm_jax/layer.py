@@ -12,6 +12,7 @@ from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
+from . import eager
 from .native import paths
 from .ops import OPS, JaxOps
 
@@ -43,11 +44,17 @@ class LSTM(LayerMethods):
         return_cell_sequence: bool = False,
     ) -> Any:
         """x: [B, T, I] (or as spec.batch_first says), or [T, I]. Returns y, (h_n, c_n)[, c of every step]."""
-        return self._run(x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
+        masks = self._masks(key, masks, x, None)
+        if type(self) is LSTM and lengths is None and masks is None and eager.serves(self, x, state):
+            return eager.call(return_cell_sequence, self, x, state)
+        return self._run(x, state, lengths, masks, return_cell_sequence)
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._masks(key, masks, x, None))
+        masks = self._masks(key, masks, x, None)
+        if type(self) is LSTM and masks is None and eager.serves(self, x, state):
+            return eager.step(self, x, state)
+        return self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: jax.device_get(value) for name, value in self.params.items()})

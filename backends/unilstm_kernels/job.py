@@ -176,11 +176,10 @@ def run(
     job = Job()
     job.number[:] = [*shape, *equations.numbers, reverse, *strides[:2], double, threads, openmp]
     job.real[:] = equations.reals
-    pointers = [0] * len(ARRAYS)
+    pointers = job.array
     for name, array in arrays.items():
         if array is not None:
             pointers[_INDEX[name]] = pointer(array)
-    job.array[:] = pointers
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
     if found.unilstm_run(ctypes.byref(job), backward):

@@ -5,10 +5,17 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import sys
 from pathlib import Path
+
+from unilstm.errors import InputError
 
 NAME = "libunilstm.so"
 HOW = "install a C++17 compiler (g++ or clang++) and build it: python -m unilstm_kernels.build"
+_OWN = "UNILSTM_NUM_THREADS"
+_MOST = 1024  # what a number of the job may say; the kernel itself takes no more than are worth it
+_PADDLE_FIRST = "paddle" in sys.modules
+_BEFORE_PADDLE = frozenset() if _PADDLE_FIRST else frozenset(os.environ)
 
 
 @functools.cache
@@ -49,14 +56,48 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"instruction set {name!r} cannot be used here. Use one of v2, v3, v4, neon that there is.")
 
 
-def threads(default: int | None = None) -> int:
-    """How many threads a call may take by OMP_NUM_THREADS; where that is not set, the default, or the processors."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdecimal() and int(first):
-        return int(first)
-    if default is not None:
-        return default
+def threads(framework: int | None = None) -> int:
+    """How many threads a call may take: UNILSTM_NUM_THREADS; else what the framework is set to, where it is set to
+    anything; else OMP_NUM_THREADS; else the processors that this process may use. Raises InputError."""
+    return min(own_threads() or framework or _omp() or processors(), _MOST)
+
+
+def own_threads() -> int | None:
+    """UNILSTM_NUM_THREADS, or None where it is not set. Raises InputError."""
+    value = os.environ.get(_OWN)
+    if not value:
+        return None
+    if not (value.isascii() and value.isdecimal()) or not int(value):
+        raise InputError(
+            f"{_OWN}={value!r} must be a whole number of at least 1, the threads that a call of the kernel may take. "
+            "Set such a number, or leave it unset for the framework's own setting."
+        )
+    return int(value)
+
+
+def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _omp() -> int | None:
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first == "1" and "paddle" in sys.modules and not told("OMP_NUM_THREADS"):
+        return None
+    return int(first) if first.isdecimal() and int(first) else None
+
+
+@functools.cache
+def told(name: str) -> bool:
+    """Has the user set a variable of the environment, and not Paddle, which writes OMP_NUM_THREADS=1 into it when it is
+    imported? Known from before that, or from what the process was started with; a child process inherits what Paddle
+    wrote, and cannot tell."""
+    if name in _BEFORE_PADDLE:
+        return True
+    try:
+        start = Path("/proc/self/environ").read_bytes()
+    except OSError:  # no Linux. Where Paddle came first, it may have been the user
+        return _PADDLE_FIRST and name in os.environ
+    return any(entry.startswith(f"{name}=".encode()) for entry in start.split(b"\0"))
 
 
 _missing: str | None = ""  # not looked for yet

@@ -10,6 +10,7 @@ from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
+from . import streaming
 from .native import paths
 from .ops import OPS, NumpyOps
 from .vjp import vjp
@@ -59,7 +60,9 @@ class LSTM(LayerMethods):
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._masks(key, masks, x, None))
+        masks = self._masks(key, masks, x, None)
+        plain = masks is None and state is not None and self._own_names
+        return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return self._weights

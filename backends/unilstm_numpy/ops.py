@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ class NumpyOps:
         return "numpy.ndarray"
 
     def dtype(self, x: Array) -> str:
-        return str(x.dtype)
+        return _dtype_name(x.dtype)
 
     def lengths(self, lengths: Any, like: Array) -> tuple[Array, Any]:
         known = whole_numbers(lengths)
@@ -101,6 +102,11 @@ class NumpyOps:
             return None
         out, double = np.empty(shape, like.dtype), like.dtype == np.float64
         return masks.draw(out, lambda a: a.ctypes.data, key, stream, least, kept, double=double)
+
+
+@functools.cache
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype)  # which takes longer than most that a call does
 
 
 OPS = NumpyOps()

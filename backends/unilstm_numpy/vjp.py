@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from unilstm_kernels import job
 from . import kernel
 from .ops import OPS
 
+_parameters = functools.lru_cache(256)(layer_parameters)  # of cell="lstm", which nobody can replace
 Array = Any
 Gradients = dict[str, Array]
 
@@ -112,7 +114,7 @@ class _Run:
 
     def _of_parameters(self, k: int, n: int, gradients: Gradients) -> Gradients:
         found = {}
-        for p in layer_parameters(self.spec, k, n):
+        for p in _parameters(self.spec, k, n):
             gradient = gradients[job.gradient_name(p.role)[2:]]
             if p.role in ("h_0", "c_0"):  # learned: the same for all rows, and unused where the call gave a state
                 gradient = gradient.sum(0) if self.call.h_0 is None else np.zeros_like(gradient[0])

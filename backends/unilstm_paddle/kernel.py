@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paddle
+from paddle import _C_ops
 from paddle.autograd import PyLayer
 
 from unilstm.errors import PathError
@@ -62,22 +62,21 @@ def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: An
         fixed["lengths"] = call.lengths.astype("int32")
     wanted = tuple(name for name, t in given.items() if not t.stop_gradient)
     if paddle.is_grad_enabled() and wanted:
-        together = paddle.concat([given[name].flatten() for name in wanted])
-        y, h, c, cells = _Direction.apply(together, _Plan(spec, reverse, given, fixed, wanted))
+        y, h, c, cells = _Direction.apply([given[name] for name in wanted], _Plan(spec, reverse, given, fixed, wanted))
     else:
         y, h, c, cells, _ = forward(job.equations(spec), reverse, given | fixed, keep=False, wants_cells=call.cells)
     return DirectionResult(y, h, c, cells if call.cells else None)
 
 
 class _Direction(PyLayer):  # type: ignore[misc]
-    """(what has a gradient, as one tensor; the plan) → y, h, c, every c.
+    """([what has a gradient], the plan) → y, h, c, every c.
 
-    One tensor, because a PyLayer of several fails where paddle.grad wants the gradients of some of them only: it must
-    return None for the others then, and is not told which they are.
+    In a list, which is one argument to Paddle: given several, a PyLayer fails where paddle.grad wants the gradients of
+    some of them only, because it must return None for the others then, and is not told which they are.
     """
 
     @staticmethod
-    def forward(ctx: Any, together: Any, plan: _Plan) -> Any:
+    def forward(ctx: Any, wanted: list[Tensor], plan: _Plan) -> Any:
         y, h, c, cells, kept = forward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, keep=True)
         ctx.plan, ctx.kept = plan, tuple(kept)
         ctx.set_materialize_grads(False)
@@ -93,7 +92,8 @@ class _Direction(PyLayer):  # type: ignore[misc]
                 "path='composed'."
             )
         kept = dict(zip(("y", "cells", *ctx.kept), ctx.saved_tensor(), strict=True))
-        return backward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, kept, grads, plan.wanted)
+        found = backward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, kept, grads, plan.wanted)
+        return (found,)
 
 
 def forward(
@@ -104,12 +104,10 @@ def forward(
     x = given["x"]
     steps, rows, _ = x.shape
 
-    def empty(*shape: int) -> Tensor:
-        return paddle.empty(list(shape), dtype=x.dtype)
-
-    y, h, c = empty(steps, rows, equations.state), empty(rows, equations.state), empty(rows, equations.remembered)
-    cells = empty(steps, rows, equations.remembered) if keep or wants_cells else None
-    kept = {name: empty(*shape) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
+    state, remembered = equations.state, equations.remembered
+    y, h, c = empty([steps, rows, state], x), empty([rows, state], x), empty([rows, remembered], x)
+    cells = empty([steps, rows, remembered], x) if keep or wants_cells else None
+    kept = {name: empty(shape, x) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
     arrays = {**given, "y": y, "h_n": h, "c_n": c, "cells": cells, **kept}
     _run(equations, reverse, x, arrays, backward=False)
     return y, h, c, cells, kept
@@ -117,21 +115,22 @@ def forward(
 
 def backward(
     equations: job.Equations, reverse: bool, given: Given, kept: Given, grads: Any, wanted: tuple[str, ...]
-) -> Tensor:
-    """The gradients of what is wanted, flat, one after the other. grads: of y, h, c, every c, each or None."""
+) -> list[Tensor]:
+    """The gradients of what is wanted. grads: of y, h, c, every c, each or None."""
     given = _dense(given)
     x = given["x"]
     into = {name: g.contiguous() for name, g in zip(job.GRADIENTS_IN, grads, strict=True) if g is not None}
-    starts = dict(zip(wanted, itertools.accumulate((given[name].size for name in wanted), initial=0), strict=False))
-    together = paddle.empty([sum(given[name].size for name in wanted)], dtype=x.dtype)
-    twice = "bias" in starts and "bias_hh" in starts  # with the same gradient: computed in one's place, and copied
-    own = {name: at for name, at in starts.items() if not (twice and name == "bias_hh")}
-    found = {job.gradient_name(name): together.data_ptr() + at * x.element_size() for name, at in own.items()}
+    found = {job.gradient_name(name): empty(given[name].shape, x) for name in wanted}  # that of both biases once
     _run(equations, reverse, x, given | kept | into | found, backward=True)
-    if twice:
-        one, other, count = starts["bias"], starts["bias_hh"], given["bias"].size
-        together[other : other + count] = together[one : one + count]
-    return together
+    gradients = [found[job.gradient_name(name)] for name in wanted]
+    if "bias" in wanted and "bias_hh" in wanted:  # what is done to the one must not be done to the other
+        gradients[wanted.index("bias_hh")] = found["d_bias"].clone()
+    return gradients
+
+
+def empty(shape: Any, like: Tensor) -> Tensor:
+    """Beside `like`, which paddle.empty may not be, and in half its time."""
+    return _C_ops.empty(shape, like.dtype, like.place)
 
 
 def _dense(given: Given) -> Given:
@@ -144,7 +143,7 @@ def _dense(given: Given) -> Given:
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = dtype_name(x.dtype) == "float64"
     shape, strides = tuple(x.shape), tuple(x.strides)
-    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=_threads())
+    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=threads())
 
 
 @functools.cache
@@ -154,12 +153,14 @@ def _mkl() -> Any:
     return ctypes.CDLL(str(path)).MKL_Get_Max_Threads if path.exists() else None
 
 
-def _threads() -> int:
-    """Those that Paddle computes on: one, unless OMP_NUM_THREADS or set_num_threads says otherwise."""
+def threads() -> int:
+    """As many as Paddle computes on, where that is anybody's wish. It comes with one, for the sake of its own operators
+    beside many processes, which the kernel's helpers, who give way, do not disturb: then all processors."""
     count = _mkl()
-    return library.threads(default=1) if count is None else int(count())
+    ours = 1 if count is None else int(count())
+    wished = ours > 1 or library.told("OMP_NUM_THREADS") or library.told("MKL_NUM_THREADS")
+    return library.threads(ours if wished and count is not None else None)
 
 
-def _pointer(array: Any) -> int:
-    """Of a tensor; or the address itself."""
-    return array if isinstance(array, int) else array.data_ptr()
+def _pointer(tensor: Tensor) -> int:
+    return tensor.data_ptr()  # type: ignore[no-any-return]

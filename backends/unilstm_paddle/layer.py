@@ -15,7 +15,7 @@ from unilstm.paths import Path, check_path
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
-from . import native
+from . import native, streaming
 from .native import paths
 from .ops import OPS, PaddleOps
 
@@ -40,9 +40,9 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
             for d in range(self.spec.num_directions):
                 cell = layer.add_sublayer(_cell_name(self.spec, d), paddle.nn.Layer())
                 for p in layer_parameters(self.spec, k, d):
-                    parameter = create(cell, weights[p.name].T if _transposed(p) else weights[p.name])
+                    parameter = create(cell, weights[p.name].T if _transposed(p.name) else weights[p.name])
                     cell.add_parameter(_role(p), parameter)
-                    self.add_parameter(_alias(p), parameter)
+                    self.add_parameter(_alias(p.name), parameter)
         if device is not None:
             self.to(device=device)
         check_path(path, self._paths())
@@ -62,7 +62,9 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
-        return self._run_step(x, state, self._masks(key, masks, x, self.training))
+        masks = self._masks(key, masks, x, self.training)
+        plain = masks is None and state is not None and self._own_names
+        return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: value.numpy() for name, value in self._tensors().items()})
@@ -77,7 +79,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
             return super().set_state_dict(state_dict, use_structured_name)  # type: ignore[no-any-return]
         given, found = dict(state_dict), {}
         for p in parameters(self.spec).values():
-            names = f"{p.layer}.{_cell_name(self.spec, p.direction)}.{_role(p)}", _alias(p)
+            names = f"{p.layer}.{_cell_name(self.spec, p.direction)}.{_role(p)}", _alias(p.name)
             value = next((given[name] for name in names if name in given), None)
             for name in names:
                 given.pop(name, None)
@@ -90,8 +92,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def own_parameter(self, name: str) -> tuple[Any, bool]:
         """The paddle parameter behind a canonical name, and whether it is stored transposed (weight_ho is)."""
-        p = parameters(self.spec)[name]
-        return getattr(self, _alias(p)), _transposed(p)
+        return getattr(self, _alias(name)), _transposed(name)
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
@@ -103,7 +104,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         return OPS
 
     def _tensors(self) -> dict[str, Any]:
-        own = {name: self.own_parameter(name) for name in parameters(self.spec)}
+        own = {name: self.own_parameter(name) for roles in self.spec.roles for _, name in roles}
         return {name: value.t() if transposed else value for name, (value, transposed) in own.items()}
 
     def _paths(self) -> Sequence[Path]:
@@ -114,8 +115,8 @@ def _cell_name(spec: LSTMSpec, direction: int) -> str:
     return "cell" if spec.num_directions == 1 else ("cell_fw", "cell_bw")[direction]
 
 
-def _transposed(p: Parameter) -> bool:
-    return p.role == "weight_hr"
+def _transposed(name: str) -> bool:
+    return name.rpartition("_l")[0] == "weight_hr"
 
 
 def _role(p: Parameter) -> str:
@@ -123,8 +124,9 @@ def _role(p: Parameter) -> str:
     return "weight_ho" if p.role == "weight_hr" else p.role
 
 
-def _alias(p: Parameter) -> str:
-    return p.name.replace("weight_hr", "weight_ho")
+def _alias(name: str) -> str:
+    """Of a canonical name, the layer's own attribute."""
+    return name.replace("weight_hr", "weight_ho")
 
 
 def create(cell: Any, array: Any) -> Any:

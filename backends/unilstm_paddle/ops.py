@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle import _C_ops
 from paddle.nn import functional
 
 from unilstm.calls import whole_numbers
@@ -55,6 +56,8 @@ class PaddleOps:
         return paddle.sum(x, axis=-1, keepdim=True)
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        if paddle.in_dynamic_mode():  # in half the time of paddle.reshape
+            return _C_ops.reshape(x, list(shape))
         return paddle.reshape(x, list(shape))
 
     def transpose(self, x: Tensor) -> Tensor:
@@ -76,6 +79,8 @@ class PaddleOps:
         return paddle.full([], value, dtype=like.dtype)
 
     def zeros(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        if paddle.in_dynamic_mode():  # beside `like`, and in a quarter of the time of paddle.zeros
+            return _C_ops.full(list(shape), 0.0, like.dtype, like.place)
         return paddle.zeros(list(shape), dtype=like.dtype)
 
     def valid(self, steps: int, lengths: Tensor, like: Tensor) -> Tensor:
@@ -132,7 +137,11 @@ def _words(key: Any) -> Tensor:
 
 def dtype_name(dtype: Any) -> str:
     """paddle.float32, and DataType.FLOAT32 in a static graph, as "float32"."""
-    return str(dtype).rpartition(".")[2].lower()
+    return _NAMES.get(dtype) or str(dtype).rpartition(".")[2].lower()
+
+
+# Of the dtypes that a layer may have: the name of a dtype takes longer than to look it up.
+_NAMES = {paddle.float32: "float32", paddle.float64: "float64"}
 
 
 OPS = PaddleOps()

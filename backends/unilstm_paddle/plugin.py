@@ -23,6 +23,8 @@ class PaddleBackend:
     def load(self) -> None:
         if importlib.util.find_spec("paddle") is None:
             raise ImportError("No module named 'paddle'")
+        from unilstm_kernels import library  # noqa: F401  # sees the environment before Paddle writes into it
+
         with warnings.catch_warnings():
             # Paddle's own import warns about ccache and about deprecated calls it makes itself.
             warnings.simplefilter("ignore")

@@ -46,18 +46,6 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
     return None
 
 
-def run_step(equations: job.Equations, x: Tensor, arrays: Any) -> None:
-    """One step of x [B, I] outside of autograd; arrays as job.run takes them, dense, y [B, S].
-
-    On the library's own threads: a region of OpenMP ends when all of its threads have come, which a step is too short
-    to wait for.
-    """
-    rows, inputs = x.shape
-    shape, strides = (1, rows, inputs), (rows * inputs, inputs)
-    double, threads, pointer = x.dtype == torch.float64, torch.get_num_threads(), Tensor.data_ptr
-    job.run(equations, shape, strides, False, double, arrays, pointer, backward=False, threads=threads)
-
-
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer. Past a row's length nothing of x is read."""
     directions = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
@@ -168,7 +156,7 @@ def _rows_dense(name: str, tensor: Tensor) -> bool:
 
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = x.dtype == torch.float64
-    threads = torch.get_num_threads()
+    threads = library.threads(torch.get_num_threads())
     strides, pointer = x.stride(), Tensor.data_ptr
     job.run(
         equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=True

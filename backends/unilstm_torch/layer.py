@@ -51,7 +51,8 @@ class LSTM(torch.nn.Module, LayerMethods):
     def step(self, x: Any, state: Any = None, *, key: Any = None, masks: Any = None) -> Any:
         """One step of a stream: x [B, I] or [I] → h, (h_n, c_n)."""
         masks = self._masks(key, masks, x, self.training)
-        return (None if masks else streaming.step(self, x, state)) or self._run_step(x, state, masks)
+        plain = masks is None and state is not None and self._own_names
+        return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: p.detach().cpu().numpy() for name, p in self.named_parameters()})

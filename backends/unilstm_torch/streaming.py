@@ -1,8 +1,4 @@
-"""One step of a stream, straight into the kernel.
-
-A step computes for a tenth of a millisecond or less, so what a call does before and after it is worth saving. What this
-does not recognise as plain, it leaves to the call that serves everything, which also says what is wrong with it.
-"""
+"""One step of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
 
 from __future__ import annotations
 
@@ -10,47 +6,53 @@ from typing import Any
 
 import torch
 
-from unilstm_kernels import job
+from unilstm_kernels import library, streaming
 
-from . import kernel
 from .scan import serves
 
 Tensor = torch.Tensor
 _DTYPES = (torch.float32, torch.float64)
-_CPU = torch.device("cpu")
 
 
 def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-    """What layer.step(x, state) returns, outside of autograd and transforms; None where the plain call is to do it."""
+    """What layer.step(x, state) returns, outside of autograd and transforms; None where the plain call is to do it.
+
+    On the library's own threads: a region of OpenMP ends when all of its threads have come, which a step is too short
+    to wait for.
+    """
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or layer.path not in ("auto", "kernel"):
         return None
-    spec, params = layer.spec, layer._parameters
-    if spec.num_directions != 1 or spec.residual or spec.direction != "forward":
+    plan, params = streaming.plan(layer.spec), layer._parameters
+    if plan is None or not _plain(plan, layer.spec.input_size, x, state):
         return None
-    if not _plain(spec, params, x, state):
-        return None
-    h_n, c_n = x.new_empty(state[0].shape), x.new_empty(state[1].shape)
-    for k in range(spec.num_layers):
-        p = {role: params[name] for role, name in spec.roles[k]}
-        y = x.new_empty(x.shape[0], spec.state_size)
-        given = {**job.given(p), "x": x, "h_0": state[0][k], "c_0": state[1][k], "y": y, "h_n": h_n[k], "c_n": c_n[k]}
-        kernel.run_step(job.equations(spec), x, given)
-        x = y
-    return x, (h_n, c_n)
+    dtype, parameters = x.dtype, {}
+    for name in plan.names:
+        p = params.get(name)
+        if type(p) is not torch.nn.Parameter or not _dense(p, dtype):
+            return None
+        parameters[name] = p.data_ptr()
+    h_0, c_0 = state
+    rows = x.shape[0]
+    y, h_n, c_n = x.new_empty((rows, plan.h[1])), x.new_empty(h_0.shape), x.new_empty(c_0.shape)
+    pointers = streaming.Pointers(*map(Tensor.data_ptr, (x, h_0, c_0, y, h_n, c_n)))
+    threads = library.threads(torch.get_num_threads())
+    streaming.run(plan, rows, dtype == torch.float64, threads, pointers, parameters)
+    return y, (h_n, c_n)
 
 
-def _plain(spec: Any, params: Any, x: Any, state: Any) -> bool:
+def _plain(plan: streaming.Plan, inputs: int, x: Any, state: Any) -> bool:
     if type(x) is not Tensor or x.dim() != 2 or x.dtype not in _DTYPES or not isinstance(state, (tuple, list)):
         return False
-    if x.shape[0] == 0 or x.shape[1] != spec.input_size or len(state) != 2:
+    rows, given = x.shape
+    if rows == 0 or given != inputs or len(state) != 2:
         return False
-    lead = (spec.num_layers, x.shape[0])
-    for tensor, size in zip(state, (spec.state_size, spec.hidden_size), strict=True):
-        if type(tensor) is not Tensor or tensor.shape != (*lead, size):
+    for tensor, shape in zip(state, (plan.h, plan.c), strict=True):
+        if type(tensor) is not Tensor or tensor.shape != (shape[0], rows, *shape[1:]) or not _dense(tensor, x.dtype):
             return False
-    tensors = [x, *state, *params.values()]
-    if {(t.dtype, t.device, t.is_contiguous()) for t in tensors} != {(x.dtype, _CPU, True)}:
+    if not _dense(x, x.dtype) or torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():
         return False
-    if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing() or not serves(tensors):
-        return False
-    return all(type(t) is torch.nn.Parameter for t in params.values()) and job.refusal(spec, None) is None
+    return serves([x, *state])
+
+
+def _dense(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous()

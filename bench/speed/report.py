@@ -54,7 +54,8 @@ def _head(about: dict[str, Any]) -> str:
 Written by `make bench` on {about["cores"]} cores of {about["machine"]} ({about["cpu"]}), float32; {versions}.
 Every framework runs in a process of its own, interleaved with its peer: medians of 9 repetitions, as ratios to the
 peer's time in the same run, *forward / training*; below 1 is faster. Shared machines are noisy: a difference of a tenth
-is none. `paddle` is Paddle as it comes, on one thread. The numbers behind the tables: [speed.json](speed.json).
+is none. `paddle` is Paddle as it comes: its own LSTM on one thread, the kernel on all. The numbers behind the tables:
+[speed.json](speed.json).
 """
 
 

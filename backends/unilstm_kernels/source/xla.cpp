@@ -1,5 +1,5 @@
-// The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers and reals of the job (threads
-// are those that XLA has), backward, and for each argument and result which array of the job it is.
+// The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers and reals of the job (0
+// threads: as many as XLA has), backward, and for each argument and result which array of the job it is.
 #include <string.h>
 #include "helpers.h"
 #include "job.h"
@@ -81,7 +81,8 @@ EXPORT Error* unilstm_xla(Frame* frame) {
   if (!place(job, frame->arguments, attribute(frame, "arguments")) || !place(job, frame->results, attribute(frame, "results")))
     return failure(frame, "unilstm: arrays that do not fit the job", kInvalidArgument);
   Source source{frame, schedule};
-  if (run_with(&source, threads_of(frame), &job, ((const int64_t*)numbers->data)[kNumbers]))
+  int threads = job.number[kThreads] ? (int)job.number[kThreads] : threads_of(frame);
+  if (run_with(&source, threads, &job, ((const int64_t*)numbers->data)[kNumbers]))
     return failure(frame, "unilstm: no memory for working arrays", kResourceExhausted);
   return nullptr;
 }
