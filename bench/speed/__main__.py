@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .frameworks import FRAMEWORKS
 from .measuring import SMALL, environment
+from .peers import FRAMEWORKS
 from .report import write
 from .studies import STUDIES, memory
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .frameworks import FRAMEWORKS
+from .peers import FRAMEWORKS
 
 KINDS = ("forward", "training")
 Rows = list[dict[str, Any]]

@@ -8,8 +8,8 @@ from typing import Any
 
 from unilstm.presets import PRESETS, preset
 
-from .frameworks import Framework, Model, Shape, ragged, standard
 from .measuring import SMALL, Run, flops, interleaved, peak_beyond
+from .subject import Framework, Model, Shape, ragged, standard
 
 
 def sized(shape: Shape) -> Shape:
