@@ -68,6 +68,19 @@ class Torch(Framework):
         layer._paths = lambda: (plain,)
         return self.of_layer(layer)
 
+    def variant(self, spec: LSTMSpec) -> Model | None:
+        """array-lstm's layers have lanes; it returns y and the state."""
+        if spec.lanes == 1:
+            return None
+        from arrayLSTM import ArrayLSTM
+        from arrayLSTM.extensions import AttentionArrayLSTM, StochasticArrayLSTM
+
+        pooled = {"sum": ArrayLSTM, "argmax": StochasticArrayLSTM, "attention": AttentionArrayLSTM}
+        layer = pooled[spec.lane_pooling](spec.input_size, spec.hidden_size, spec.lanes)
+        return Model(
+            lambda x, _: lambda: without_gradients(layer, x), lambda x, _: lambda: layer(x)[0].sum().backward()
+        )
+
     def product(self, n: int) -> Run:
         import torch
 

@@ -40,6 +40,8 @@ class Keras(Framework):
                 x = one(x)
             return x
 
+        if self.backend == "numpy":  # forward only: Keras differentiates nothing on NumPy
+            return Model(lambda x, _: lambda: call(x), None)
         return self._on_torch(call) if self.backend == "torch" else self._on_jax(call, stack)
 
     def _on_torch(self, call: Callable[[Any], Any]) -> Model:
@@ -100,5 +102,6 @@ FRAMEWORKS: dict[str, Callable[[], Framework]] = {
     "numpy": NumPy,
     "keras-torch": lambda: Keras("torch", Torch()),
     "keras-jax": lambda: Keras("jax", Jax()),
+    "keras-numpy": lambda: Keras("numpy", NumPy()),
     "onnxruntime": Onnx,
 }

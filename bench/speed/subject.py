@@ -50,6 +50,10 @@ class Framework:
         """The same variant as a loop of the framework's own operations in Python."""
         return None
 
+    def variant(self, spec: LSTMSpec) -> Model | None:
+        """The same variant as another library's layer on this framework."""
+        return None
+
     def packed(self, shape: Shape) -> Model | None:
         """The peer's own way to ragged rows, where it has one."""
         return None
