@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .measuring import SMALL, environment
+from .measuring import HOW_OFTEN, SMALL, environment
 from .peers import FRAMEWORKS
 from .report import NUMBERS, save, write
 from .studies import STUDIES, memory
@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--studies", default=",".join([*STUDIES, "memory"]))
     parser.add_argument("--out", type=Path, default=BENCH.parent / "docs" / "benchmarks")
     parser.add_argument("--small", action="store_true", help="tiny layers: that it runs, not how fast")
+    parser.add_argument("--repeats", type=int, default=9, help="fewer: a quick look")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.child:
         return child(*said.child)
-    if said.small:
-        os.environ[SMALL] = "1"
+    os.environ |= {HOW_OFTEN: "1" if said.small else str(said.repeats)} | ({SMALL: "1"} if said.small else {})
     if said.report:
         return write(json.loads((said.out / NUMBERS).read_text(encoding="utf-8")), said.out)
     results = _before(said.out)

@@ -16,7 +16,14 @@ from typing import Any
 Run = Callable[[], Any]
 # Set by `--small`: tiny layers, to see in seconds that everything runs; the figures mean nothing.
 SMALL = "UNILSTM_BENCH_SMALL"
-REPEATS = 1 if os.environ.get(SMALL) else 9
+HOW_OFTEN = "UNILSTM_BENCH_REPEATS"
+
+
+def _repeats() -> int:
+    return int(os.environ.get(HOW_OFTEN, 9))
+
+
+REPEATS = _repeats()
 # A run of 20 microseconds is repeated until it lasts this long, so that the clock's own cost does not count.
 SHORTEST = 2e-3
 
@@ -96,7 +103,7 @@ def environment() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = {"machine": platform.machine(), "cores": cores, "cpu": _cpu(), "versions": versions}
+    about = {"machine": platform.machine(), "cores": cores, "cpu": _cpu(), "repeats": _repeats(), "versions": versions}
     return about | ({"small": True} if os.environ.get(SMALL) else {})
 
 

@@ -22,6 +22,8 @@ def milliseconds(row: dict[str, Any], kind: str, which: str) -> float | None:
 
 def of_shapes(by: dict[str, Rows], path: Path) -> None:
     """A panel a kind: for every shape the ratio to each peer, a colour a framework."""
+    from matplotlib.ticker import LogLocator
+
     figure = _figure(9, 4)
     shapes = [", ".join(map(str, row["shape"])) for row in next(iter(by.values()))]
     for kind, plot in zip(KINDS, figure.subplots(1, 2, sharey=True), strict=True):
@@ -30,8 +32,10 @@ def of_shapes(by: dict[str, Rows], path: Path) -> None:
             points = [(x, y + 0.08 * (n - len(by) / 2)) for x, y in points if x is not None]
             plot.plot(*zip(*points, strict=True) if points else ((), ()), "o", color=f"C{n}", markersize=4, label=name)
         plot.axvline(1, color="black", linewidth=0.8)
-        plot.set_xscale("log", base=2)
+        plot.set_xscale("log")
+        plot.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         plot.xaxis.set_major_formatter("{x:g}")
+        plot.minorticks_off()
         plot.set_yticks(range(len(shapes)), shapes)
         plot.grid(alpha=0.3)
         plot.set_title(f"{kind}: time over the peer's", fontsize=9)

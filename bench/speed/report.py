@@ -55,9 +55,10 @@ def _head(about: dict[str, Any]) -> str:
     return f"""# Benchmarks
 {tiny if about.get("small") else ""}
 Written by `make bench` on {about["cores"]} cores of {about["machine"]} ({about["cpu"]}), float32; {versions}.
-Every framework runs in a process of its own, interleaved with its peer: medians of 9 repetitions, as ratios to the
-peer's time in the same run, *forward / training*; below 1 is faster. Shared machines are noisy: a difference of a tenth
-is none. `paddle` is Paddle as it comes, on one thread. The numbers behind the tables: [speed.json](speed.json).
+Every framework runs in a process of its own, interleaved with its peer: medians of {about["repeats"]} repetitions,
+as ratios to the peer's time in the same run, *forward / training*; below 1 is faster. Shared machines are noisy: a
+difference of a tenth is none. `paddle` is Paddle as it comes, on one thread. The numbers behind the tables:
+[speed.json](speed.json).
 """
 
 
@@ -140,12 +141,12 @@ def of_presets(by: dict[str, Rows]) -> str:
         rows.append([name, *cells])
     head = ["preset"]
     for name, found in by.items():
-        said = {"loop": "to a Python loop", "peer": "to array-lstm"}
+        said = {"loop": "to a loop in Python", "peer": "to array-lstm"}
         head += [f"{name}: path", "to vanilla", *(said[other] for other in _others(found))]
     return f"""## Every preset
 
-One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM, to the same equations as a loop of torch operations, and
-to array-lstm's layer.
+One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM; on torch also to the same equations as a loop of its
+operations in Python, and to array-lstm where that has the variant.
 
 {_table(head, rows)}"""
 
