@@ -59,7 +59,7 @@ def test_the_accuracys_last_column_is_the_kernels_largest_error_over_the_systems
 
 def test_a_frameworks_time_in_company_is_over_its_time_at_first() -> None:
     seconds = {"at first": 0.5, "again": 0.5, "afterwards": 0.75}
-    page = report.of_company({"jax": [{"subject": "a product", "seconds": seconds}]})
+    page = report.of_company({"jax": [{"shape": (1, 2, 3, 4), "subject": "a product", "seconds": seconds}]})
     assert "| jax | a product | 500.0 | 1.00 | 1.50 |" in page
 
 

@@ -226,9 +226,9 @@ def of_company(by: dict[str, Rows]) -> str:
             rows.append([name, row["subject"], f"{1e3 * first:.1f}", *cells])
     return f"""## In company
 
-All frameworks in one process: how long their own work takes once the kernel has worked for each of them, and right
-after each of its calls, over its time at first. *Again* is the same before the kernel is first called: what noise and
-the frameworks themselves make of it.
+All frameworks in one process, at {_shape(next(iter(by.values()))[0])}: how long their own work takes once the kernel
+has worked for each of them, and right after each of its calls, over its time at first. *Again* is the same before the
+kernel is first called: what noise and the frameworks themselves make of it.
 
 {_table(["imported first", "", "at first, ms", *moments[1:]], rows)}"""
 
