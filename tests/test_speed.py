@@ -15,26 +15,52 @@ from speed import measuring, report, studies
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_command_measures_and_writes_tables_numbers_and_a_plot(tmp_path: Path) -> None:
-    wanted = [*studies.STUDIES, "memory"]
-    command = [sys.executable, "-m", "speed", "--small", "--frameworks", "numpy", "--out", str(tmp_path)]
+TITLES = (
+    "A standard LSTM",
+    "Streaming",
+    "Ragged rows",
+    "Every preset",
+    "Growth",
+    "Share of the peak",
+    "Memory",
+)
+
+
+def speed(out: Path, *said: str) -> None:
+    command = [sys.executable, "-m", "speed", "--small", "--frameworks", "numpy", "--out", str(out), *said]
     done = subprocess.run(command, cwd=ROOT / "bench", env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_command_measures_and_writes_tables_numbers_and_plots_also_in_parts(tmp_path: Path) -> None:
+    together = {"accuracy", "company"}  # studies of other frameworks, in which NumPy has no part
+    speed(tmp_path)
     measured = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["studies"]
-    assert sorted(measured) == sorted(wanted)
+    assert set(measured) == {*studies.STUDIES, "memory"} - together
     assert {row["preset"] for row in measured["presets"]["numpy"]} >= {"vanilla", "peephole", "slstm"}
+    (tmp_path / "index.md").unlink()
+    speed(tmp_path, "--studies", "streaming")
+    again = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["studies"]
+    assert again["streaming"] != measured["streaming"]
+    assert again | {"streaming": 0} == measured | {"streaming": 0}
     page = (tmp_path / "index.md").read_text(encoding="utf-8")
-    for title in (
-        "A standard LSTM",
-        "Streaming",
-        "Ragged rows",
-        "Every preset",
-        "Growth",
-        "Share of the peak",
-        "Memory",
-    ):
-        assert f"## {title}\n" in page
-    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert [title for title in TITLES if f"## {title}\n" not in page] == []
+    for plot in ("shapes.svg", "growth.svg"):
+        assert f"({plot})" in page
+        assert "numpy" in (tmp_path / plot).read_text(encoding="utf-8")
+
+
+def test_the_accuracys_last_column_is_the_kernels_largest_error_over_the_systems() -> None:
+    errors = {"kernel": {"y": 1.0, "dx": 3.0}, "own": {"y": 2.0, "dx": 1.5}}
+    page = report.of_accuracy({"torch": [{"shape": (1, 2, 3, 4), "errors": errors}]})
+    assert "| 1, 2, 3, 4 | the kernel | 1.0 | 3.0 | 3.0 | 1.00 |" in page
+    assert "| 1, 2, 3, 4 | torch.nn.LSTM | 2.0 | 1.5 | 2.0 | 1.50 |" in page
+
+
+def test_a_frameworks_time_in_company_is_over_its_time_at_first() -> None:
+    seconds = {"at first": 0.5, "again": 0.5, "afterwards": 0.75}
+    page = report.of_company({"jax": [{"shape": (1, 2, 3, 4), "subject": "a product", "seconds": seconds}]})
+    assert "| jax | a product | 500.0 | 1.00 | 1.50 |" in page
 
 
 def test_ratios_are_ours_over_the_peers() -> None:

@@ -2,8 +2,11 @@
 
     cd bench
     python -m speed                               # everything; writes docs/benchmarks/
-    python -m speed --frameworks torch,jax --studies shapes,streaming --out /tmp/bench
+    python -m speed --frameworks torch,jax --studies shapes,streaming
+    python -m speed --report                      # the page anew, from the numbers there are
 
+What a study measured is in speed.json when it is done, beside what that has of other studies if they are of the same
+machine and versions; so a long run can be made in parts.
 Times are medians of 9 interleaved repetitions after a warm-up, and are reported as ratios to the peer's time in the
 same run; memory is the growth of a fresh process's peak.
 """
@@ -15,21 +18,26 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .frameworks import FRAMEWORKS
-from .measuring import SMALL, environment
-from .report import write
+from .measuring import HOW_OFTEN, SMALL, environment
+from .peers import FRAMEWORKS
+from .report import NUMBERS, save, write
 from .studies import STUDIES, memory
 
 BENCH = Path(__file__).parent.parent
 MEMORY = [(which, kind) for kind in ("forward", "training") for which in ("own", "ours")]
-# What compares unilstm with itself, or needs a peer of the same framework, is measured on the frameworks themselves.
+# Who takes part, where not all do: some studies compare unilstm with itself, some need what only a framework has.
 EVERY = ("torch", "paddle", "jax", "numpy")
-ALONE = dict.fromkeys(("lengths", "presets", "growth", "memory"), EVERY)
-ALONE["peak"] = ("torch", "paddle-2", "jax", "numpy")
+PARTS = dict.fromkeys(("lengths", "presets", "growth", "memory"), EVERY) | {
+    "streaming": ("torch", "paddle", "paddle-2", "jax", "numpy", "onnxruntime"),
+    "peak": ("torch", "paddle-2", "jax", "numpy"),
+    "accuracy": ("torch", "paddle", "jax"),
+    "company": ("torch", "paddle", "jax"),
+}
 
 
 def main() -> None:
@@ -38,22 +46,38 @@ def main() -> None:
     parser.add_argument("--studies", default=",".join([*STUDIES, "memory"]))
     parser.add_argument("--out", type=Path, default=BENCH.parent / "docs" / "benchmarks")
     parser.add_argument("--small", action="store_true", help="tiny layers: that it runs, not how fast")
+    parser.add_argument("--repeats", type=int, default=9, help="fewer: a quick look")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.child:
         return child(*said.child)
-    if said.small:
-        os.environ[SMALL] = "1"
-    results: dict[str, Any] = {"environment": environment(), "studies": {}}
+    os.environ |= {HOW_OFTEN: "1" if said.small else str(said.repeats)} | ({SMALL: "1"} if said.small else {})
+    if said.report:
+        return write(json.loads((said.out / NUMBERS).read_text(encoding="utf-8")), said.out)
+    results = _before(said.out)
     for study in said.studies.split(","):
         for framework in said.frameworks.split(","):
-            if framework in ALONE.get(study, FRAMEWORKS):
-                print(f"{study}, {framework}", flush=True)
+            if framework in PARTS.get(study, FRAMEWORKS):
+                start = time.perf_counter()
                 rows = list(_memory(framework) if study == "memory" else _rows(framework, study))
+                print(f"{study}, {framework}: {time.perf_counter() - start:.0f} s", flush=True)
                 if rows:
                     results["studies"].setdefault(study, {})[framework] = rows
+        save(results, said.out)
     write(results, said.out)
+    print(said.out / "index.md")
     return None
+
+
+def _before(out: Path) -> dict[str, Any]:
+    """What has been measured here of this machine with these versions, to which more comes."""
+    here = environment()
+    try:
+        found: dict[str, Any] = json.loads((out / NUMBERS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = {}
+    return found if found.get("environment") == here else {"environment": here, "studies": {}}
 
 
 def _memory(framework: str) -> list[Any]:

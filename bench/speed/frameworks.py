@@ -1,13 +1,9 @@
-"""A layer of each framework as two runs, forward and training, for unilstm and for the peer beside it.
-
-A *model* is what `ours`, `own` and `loop` make: a function of x and lengths that runs it forward, and one that trains.
-"""
+"""Each framework beside its own LSTM: torch, Paddle on one thread and on two, JAX with flax, and NumPy."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,65 +12,7 @@ import unilstm
 from unilstm import LSTMSpec
 
 from .measuring import Run
-
-Shape = tuple[int, int, int, int]  # B, T, I, H
-
-
-@dataclass(frozen=True)
-class Model:
-    """forward, training: from an input of `Framework.x` and lengths (or None) to what is timed."""
-
-    forward: Callable[[Any, Any], Run]
-    training: Callable[[Any, Any], Run] | None
-    path: str = ""
-
-
-class Framework:
-    """One process's subject. peer: what `own` is called in the tables. backend: unilstm's, for the layers beside it."""
-
-    peer: str
-    backend: str
-
-    def x(self, shape: Shape) -> Any:
-        return numbers(shape)
-
-    def ours(self, spec: LSTMSpec, path: str = "auto") -> Model:
-        return self.of_layer(unilstm.LSTM(spec, backend=self.backend, path=path, seed=0))
-
-    def of_layer(self, layer: Any) -> Model:
-        raise NotImplementedError
-
-    def own(self, shape: Shape, layers: int = 1) -> Model | None:
-        return None
-
-    def loop(self, spec: LSTMSpec) -> Model | None:
-        """The same variant as a loop of the framework's own operations in Python."""
-        return None
-
-    def packed(self, shape: Shape) -> Model | None:
-        """The peer's own way to ragged rows, where it has one."""
-        return None
-
-    def product(self, n: int) -> Run | None:
-        """A product of two n × n matrices of float32: the machine's measured peak."""
-        return None
-
-    def stream(self, shape: Shape) -> dict[str, Run]:
-        """One step with a state: "own", the peer's, and "ours"."""
-        return {}
-
-
-def numbers(shape: Shape) -> Any:
-    return np.random.default_rng(0).standard_normal(shape[:3]).astype("float32")
-
-
-def standard(shape: Shape, layers: int = 1) -> LSTMSpec:
-    return LSTMSpec(shape[2], shape[3], num_layers=layers)
-
-
-def ragged(shape: Shape) -> Any:
-    """Lengths uniform in 1..T."""
-    return np.random.default_rng(1).integers(1, shape[1] + 1, shape[0])
+from .subject import Framework, Model, Shape, numbers, standard
 
 
 class Torch(Framework):
@@ -88,7 +26,7 @@ class Torch(Framework):
     def of_layer(self, layer: Any) -> Model:
         def forward(x: Any, lengths: Any) -> Run:
             layer.eval()
-            return lambda: _without_gradients(layer, x, lengths=_torch_lengths(lengths))
+            return lambda: without_gradients(layer, x, lengths=_torch_lengths(lengths))
 
         def training(x: Any, lengths: Any) -> Run:
             layer.train()
@@ -101,7 +39,7 @@ class Torch(Framework):
 
         layer = torch.nn.LSTM(shape[2], shape[3], layers, batch_first=True)
         return Model(
-            lambda x, lengths: lambda: _without_gradients(layer, x), lambda x, _: lambda: layer(x)[0].sum().backward()
+            lambda x, lengths: lambda: without_gradients(layer, x), lambda x, _: lambda: layer(x)[0].sum().backward()
         )
 
     def packed(self, shape: Shape) -> Model:
@@ -130,6 +68,19 @@ class Torch(Framework):
         layer._paths = lambda: (plain,)
         return self.of_layer(layer)
 
+    def variant(self, spec: LSTMSpec) -> Model | None:
+        """array-lstm's layers have lanes; it returns y and the state."""
+        if spec.lanes == 1:
+            return None
+        from arrayLSTM import ArrayLSTM
+        from arrayLSTM.extensions import AttentionArrayLSTM, StochasticArrayLSTM
+
+        pooled = {"sum": ArrayLSTM, "argmax": StochasticArrayLSTM, "attention": AttentionArrayLSTM}
+        layer = pooled[spec.lane_pooling](spec.input_size, spec.hidden_size, spec.lanes)
+        return Model(
+            lambda x, _: lambda: without_gradients(layer, x), lambda x, _: lambda: layer(x)[0].sum().backward()
+        )
+
     def product(self, n: int) -> Run:
         import torch
 
@@ -152,7 +103,7 @@ def _torch_lengths(lengths: Any) -> Any:
     return None if lengths is None else torch.as_tensor(lengths)
 
 
-def _without_gradients(layer: Any, x: Any, **call: Any) -> Any:
+def without_gradients(layer: Any, x: Any, **call: Any) -> Any:
     import torch
 
     with torch.no_grad():
@@ -168,9 +119,9 @@ class Paddle(Framework):
         return paddle.to_tensor(numbers(shape), stop_gradient=False)
 
     def of_layer(self, layer: Any) -> Model:
-        return self._model(layer, lambda x, lengths: layer(x, lengths=lengths), str(layer.explain()))
+        return self.model(layer, lambda x, lengths: layer(x, lengths=lengths), str(layer.explain()))
 
-    def _model(self, layer: Any, call: Callable[[Any, Any], Any], path: str = "") -> Model:
+    def model(self, layer: Any, call: Callable[[Any, Any], Any], path: str = "") -> Model:
         import paddle
 
         still = paddle.no_grad()(call)
@@ -194,13 +145,13 @@ class Paddle(Framework):
         import paddle
 
         layer = paddle.nn.LSTM(shape[2], shape[3], layers)
-        return self._model(layer, lambda x, _: layer(x))
+        return self.model(layer, lambda x, _: layer(x))
 
     def packed(self, shape: Shape) -> Model:
         import paddle
 
         layer = paddle.nn.LSTM(shape[2], shape[3])
-        return self._model(layer, lambda x, lengths: layer(x, sequence_length=lengths))
+        return self.model(layer, lambda x, lengths: layer(x, sequence_length=lengths))
 
     def product(self, n: int) -> Run:
         import paddle
@@ -236,9 +187,9 @@ class Jax(Framework):
         return jnp.asarray(numbers(shape))
 
     def of_layer(self, layer: Any) -> Model:
-        return self._model(lambda p, x, lengths: p(x, lengths=lengths)[0], layer, str(layer.explain()))
+        return self.model(lambda p, x, lengths: p(x, lengths=lengths)[0], layer, str(layer.explain()))
 
-    def _model(self, call: Callable[..., Any], p: Any, path: str = "") -> Model:
+    def model(self, call: Callable[..., Any], p: Any, path: str = "") -> Model:
         import jax
 
         def run(function: Callable[..., Any], x: Any, lengths: Any) -> Run:
@@ -254,7 +205,7 @@ class Jax(Framework):
         from flax import linen
 
         stack = linen.Sequential([linen.RNN(linen.OptimizedLSTMCell(shape[3])) for _ in range(layers)])
-        return self._model(lambda p, x, _: stack.apply(p, x), stack.init(jax.random.key(0), self.x(shape)))
+        return self.model(lambda p, x, _: stack.apply(p, x), stack.init(jax.random.key(0), self.x(shape)))
 
     def own(self, shape: Shape, layers: int = 1) -> Model:
         return self._flax(shape, layers)
@@ -265,7 +216,7 @@ class Jax(Framework):
 
         rnn = linen.RNN(linen.OptimizedLSTMCell(shape[3]))
         call: Callable[..., Any] = lambda p, x, n: rnn.apply(p, x, seq_lengths=n)  # noqa: E731
-        return self._model(call, rnn.init(jax.random.key(0), self.x(shape)))
+        return self.model(call, rnn.init(jax.random.key(0), self.x(shape)))
 
     def product(self, n: int) -> Run:
         import jax
@@ -318,92 +269,3 @@ class NumPy(Framework):
 def _pull(called: Any) -> Any:
     (y, _), pull = called
     return pull(np.ones_like(y))
-
-
-class Keras(Framework):
-    """Keras on one of its backends, beside unilstm's layer of that backend."""
-
-    def __init__(self, backend: str, inner: Framework) -> None:
-        os.environ["KERAS_BACKEND"] = backend
-        self.inner, self.backend, self.peer = inner, backend, f"keras.layers.LSTM on {backend}"
-
-    def x(self, shape: Shape) -> Any:
-        return self.inner.x(shape)
-
-    def of_layer(self, layer: Any) -> Model:
-        return self.inner.of_layer(layer)
-
-    def own(self, shape: Shape, layers: int = 1) -> Model:
-        import keras
-
-        stack = [keras.layers.LSTM(shape[3], return_sequences=True) for _ in range(layers)]
-        for n, one in enumerate(stack):
-            one.build((shape[0], shape[1], shape[2] if n == 0 else shape[3]))
-
-        def call(x: Any) -> Any:
-            for one in stack:
-                x = one(x)
-            return x
-
-        return self._on_torch(call) if self.backend == "torch" else self._on_jax(call, stack)
-
-    def _on_torch(self, call: Callable[[Any], Any]) -> Model:
-        return Model(lambda x, _: lambda: _without_gradients(call, x), lambda x, _: lambda: call(x).sum().backward())
-
-    def _on_jax(self, call: Callable[[Any], Any], stack: list[Any]) -> Model:
-        from keras import StatelessScope
-
-        variables = [v for one in stack for v in one.trainable_variables]
-
-        def stateless(p: Any, x: Any, _: Any) -> Any:
-            with StatelessScope(state_mapping=list(zip(variables, p, strict=True))):
-                return call(x)
-
-        assert isinstance(self.inner, Jax)
-        return self.inner._model(stateless, [v.value for v in variables])
-
-
-class Onnx(Framework):
-    """onnxruntime runs forward only; beside it unilstm's layer of NumPy, which takes and gives the same arrays."""
-
-    peer, backend = "onnxruntime", "numpy"
-
-    def of_layer(self, layer: Any) -> Model:
-        return Model(lambda x, lengths: lambda: layer(x, lengths=lengths), None, str(layer.explain()))
-
-    def own(self, shape: Shape, layers: int = 1) -> Model:
-        session, names = self._session(shape, layers)
-
-        return Model(lambda x, _: lambda: session.run(None, {names[0]: x}), None)
-
-    def _session(self, shape: Shape, layers: int, inputs: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
-        import tempfile
-        from pathlib import Path
-
-        import onnxruntime
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lstm.onnx"
-            unilstm.save(unilstm.LSTM(shape[2], shape[3], num_layers=layers, seed=0), path, inputs=inputs)
-            session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        return session, [one.name for one in session.get_inputs()]
-
-    def stream(self, shape: Shape) -> dict[str, Run]:
-        b, _, i, h = shape
-        session, names = self._session(shape, 1, ("state",))
-        x, state = np.ones((b, i), "float32"), tuple(np.ones((1, b, h), "float32") for _ in "hc")
-        given = dict(zip(names, (x[:, None], *state), strict=True))
-        ours = unilstm.LSTM(i, h, seed=0)
-        return {"own": lambda: session.run(None, given), "ours": lambda: ours.step(x, state)}
-
-
-FRAMEWORKS: dict[str, Callable[[], Framework]] = {
-    "torch": Torch,
-    "paddle": Paddle,
-    "paddle-2": PaddleTwo,
-    "jax": Jax,
-    "numpy": NumPy,
-    "keras-torch": lambda: Keras("torch", Torch()),
-    "keras-jax": lambda: Keras("jax", Jax()),
-    "onnxruntime": Onnx,
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import platform
@@ -9,22 +10,35 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Run = Callable[[], Any]
 # Set by `--small`: tiny layers, to see in seconds that everything runs; the figures mean nothing.
 SMALL = "UNILSTM_BENCH_SMALL"
-REPEATS = 1 if os.environ.get(SMALL) else 9
+HOW_OFTEN = "UNILSTM_BENCH_REPEATS"
+
+
+def _repeats() -> int:
+    return int(os.environ.get(HOW_OFTEN, 9))
+
+
+REPEATS = _repeats()
 # A run of 20 microseconds is repeated until it lasts this long, so that the clock's own cost does not count.
 SHORTEST = 2e-3
 
 
-def interleaved(runs: dict[str, Run], repeats: int = REPEATS) -> dict[str, float]:
-    """Median seconds of each, measured in turn so that a busy moment of the machine hits all of them."""
+def interleaved(runs: dict[str, Run], repeats: int = REPEATS, before: Run | None = None) -> dict[str, float]:
+    """Median seconds of each, measured in turn so that a busy moment of the machine hits all of them.
+
+    before: what runs before each of them, out of the count.
+    """
     loops = {name: _loops(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            if before is not None:
+                before()
             times[name].append(_once(run, loops[name]))
     return {name: statistics.median(measured) for name, measured in times.items()}
 
@@ -44,11 +58,35 @@ def _once(run: Run, loops: int) -> float:
 
 
 def peak_beyond(warm: Run, run: Run) -> int:
-    """Bytes by which the process's peak memory grows in run() beyond what warm(), the same at a small size, left."""
+    """Bytes by which the process's peak in run() goes beyond what it held after warm(), the same at a small size."""
     warm()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    before = _held()
     run()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << (0 if platform.system() == "Darwin" else 10)
+    return _peak() - before
+
+
+def _held() -> int:
+    """What the process holds now, from which its peak counts on; where that cannot be set, the peak until now.
+
+    The system's peak is that of the process's whole life otherwise, and what compiling took can hide all that comes.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return _peak()
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    if Path("/proc/self/status").exists():  # ru_maxrss would count the process that started this one, too
+        return _status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if platform.system() == "Darwin" else 10)
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) << 10
 
 
 def flops(shape: tuple[int, ...], layers: int = 1) -> int:
@@ -65,7 +103,8 @@ def environment() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"machine": platform.machine(), "cores": cores, "cpu": _cpu(), "versions": versions}
+    about = {"machine": platform.machine(), "cores": cores, "cpu": _cpu(), "repeats": _repeats(), "versions": versions}
+    return about | ({"small": True} if os.environ.get(SMALL) else {})
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""docs/benchmarks/: the tables (index.md), the numbers behind them (speed.json), the plots."""
+"""docs/benchmarks/: the tables (index.md), the numbers behind them (speed.json), and where the plots go."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .frameworks import FRAMEWORKS
+from . import plots
+from .peers import FRAMEWORKS
+from .plots import KINDS, Rows, milliseconds, ratio
 
-KINDS = ("forward", "training")
-Rows = list[dict[str, Any]]
+NUMBERS = "speed.json"
+
+
+def save(results: dict[str, Any], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / NUMBERS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def write(results: dict[str, Any], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    """Tables in the order of SECTIONS, a study's plot beneath its table."""
     parts = [_head(results["environment"])]
-    for study, by in results["studies"].items():
-        parts.append(SECTIONS[study](by))
-    if "growth" in results["studies"]:
-        draw_growth(results["studies"]["growth"], out / "growth.png")
-        parts.append("![How time grows](growth.png)\n")
+    for study, section in SECTIONS.items():
+        by = results["studies"].get(study)
+        if by:
+            parts.append(section(by))
+        if by and study in plots.PLOTS:
+            said, draw = plots.PLOTS[study]
+            draw(by, out / f"{study}.svg")
+            parts.append(f"![{said}]({study}.svg)\n")
     (out / "index.md").write_text("\n".join(parts), encoding="utf-8")
-    print(f"{out / 'index.md'}")
 
 
 def geometric(values: Iterable[float]) -> float:
     logs = [math.log(value) for value in values]
     return math.exp(sum(logs) / len(logs))
-
-
-def ratio(row: dict[str, Any], kind: str, over: str, under: str) -> float | None:
-    times = row.get(kind) or {}
-    return times[over] / times[under] if over in times and under in times else None
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:
@@ -49,12 +51,14 @@ def _pair(value: Callable[[str], float | None]) -> str:
 
 def _head(about: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    tiny = "\n**Tiny layers, measured once each, to see that everything runs: the figures mean nothing.**\n"
     return f"""# Benchmarks
-
+{tiny if about.get("small") else ""}
 Written by `make bench` on {about["cores"]} cores of {about["machine"]} ({about["cpu"]}), float32; {versions}.
-Every framework runs in a process of its own, interleaved with its peer: medians of 9 repetitions, as ratios to the
-peer's time in the same run, *forward / training*; below 1 is faster. Shared machines are noisy: a difference of a tenth
-is none. `paddle` is Paddle as it comes: its own LSTM on one thread, the kernel on all. The numbers behind the tables:
+Every framework runs in a process of its own, interleaved with its peer: medians of {about["repeats"]} repetitions,
+as ratios to the peer's time in the same run, *forward / training*; below 1 is faster. Shared machines are noisy: a
+difference of a tenth is none. `paddle` is Paddle as it comes: its own LSTM on
+one thread, the kernel on all. The numbers behind the tables:
 [speed.json](speed.json).
 """
 
@@ -67,6 +71,10 @@ def _path(row: dict[str, Any]) -> str:
     return str(row["path"]).split(": ", 1)[-1].split(" (", 1)[0]
 
 
+def peer(name: str) -> str:
+    return FRAMEWORKS[name]().peer
+
+
 def of_shapes(by: dict[str, Rows]) -> str:
     """A row a shape, a column a framework; the last row is the geometric mean."""
     shapes = [_shape(row) for row in next(iter(by.values()))]
@@ -77,7 +85,7 @@ def of_shapes(by: dict[str, Rows]) -> str:
     rows.append(
         ["geometric mean", *(_pair(lambda kind, f=found: _mean(f, kind, "ours", "own")) for found in by.values())]
     )
-    peers = "; ".join(f"`{name}`: {FRAMEWORKS[name]().peer}" for name in by)
+    peers = "; ".join(f"`{name}`: {peer(name)}" for name in by)
     paths = "; ".join(f"`{name}`: {', '.join(sorted({_path(row) for row in found}))}" for name, found in by.items())
     return f"""## A standard LSTM
 
@@ -129,22 +137,24 @@ def of_presets(by: dict[str, Rows]) -> str:
         for found in by.values():
             cells.append(_path(found[n]))
             cells.append(_pair(lambda kind, row=found[n]: ratio(row, kind, "ours", "vanilla")))
-            if "loop" in found[n]["forward"]:
-                cells.append(_pair(lambda kind, row=found[n]: ratio(row, kind, "ours", "loop")))
+            for other in _others(found):
+                cells.append(_pair(lambda kind, row=found[n], other=other: ratio(row, kind, "ours", other)))
         rows.append([name, *cells])
     head = ["preset"]
     for name, found in by.items():
-        loop = "loop" in found[0]["forward"]
-        head += [f"{name}: path", "to vanilla", *(["to a Python loop"] if loop else [])]
+        said = {"loop": "to a loop in Python", "peer": "to array-lstm"}
+        head += [f"{name}: path", "to vanilla", *(said[other] for other in _others(found))]
     return f"""## Every preset
 
-One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM, and to the same equations as a loop of torch operations.
+One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM; on torch also to the same equations as a loop of its
+operations in Python, and to array-lstm where that has the variant.
 
 {_table(head, rows)}"""
 
 
-def _milliseconds(row: dict[str, Any], kind: str, which: str) -> float | None:
-    return 1e3 * row[kind][which] if which in row[kind] else None
+def _others(found: Rows) -> list[str]:
+    """What else stands beside any of these presets."""
+    return [other for other in ("loop", "peer") if any(other in row["forward"] for row in found)]
 
 
 def of_growth(by: dict[str, Rows]) -> str:
@@ -152,7 +162,7 @@ def of_growth(by: dict[str, Rows]) -> str:
     for name, found in by.items():
         for axis in dict.fromkeys(row["axis"] for row in found):
             points = [row for row in found if row["axis"] == axis]
-            cells = [_pair(lambda kind, row=row: _milliseconds(row, kind, "ours")) for row in points]
+            cells = [_pair(lambda kind, row=row: milliseconds(row, kind, "ours")) for row in points]
             rows.append([name, axis, *cells])
     return f"""## Growth
 
@@ -183,9 +193,45 @@ def of_memory(by: dict[str, Rows]) -> str:
                 rows.append([name, kind, f"{own / 2**20:.0f}", f"{ours / 2**20:.0f}", f"{ours / own:.2f}"])
     return f"""## Memory
 
-Growth of a fresh process's peak in one call at (64, 200, 256, 512), MiB.
+Growth of a fresh process's peak in one call at {_shape(next(iter(by.values()))[0])}, MiB.
 
 {_table(["framework", "", "peer", "ours", "ratio"], rows)}"""
+
+
+def of_accuracy(by: dict[str, Rows]) -> str:
+    """A row a shape and system, the kernel first, whose numbers are the same beside every framework."""
+    rows = []
+    for n, one in enumerate(next(iter(by.values()))):
+        kernel = one["errors"]["kernel"]
+        systems = {"the kernel": kernel} | {peer(name): found[n]["errors"]["own"] for name, found in by.items()}
+        for name, errors in systems.items():
+            beside = f"{max(kernel.values()) / max(errors.values()):.2f}"
+            cells = [f"{error:.1f}" for error in (*errors.values(), max(errors.values()))]
+            rows.append([_shape(one), name, *cells, beside])
+    names = list(next(iter(by.values()))[0]["errors"]["kernel"])
+    return f"""## Accuracy
+
+The largest error in float32 against the conformance oracle in float64, of two draws, in eps of the largest number of
+each array. The last column is the kernel's largest error over this system's.
+
+{_table(["(B, T, I, H)", "", *names, "largest", "kernel's over it"], rows)}"""
+
+
+def of_company(by: dict[str, Rows]) -> str:
+    """A row a process and subject, a column a moment."""
+    rows, moments = [], list(next(iter(by.values()))[0]["seconds"])
+    for name, found in by.items():
+        for row in found:
+            first, *others = row["seconds"].values()
+            cells = [f"{other / first:.2f}" for other in others]
+            rows.append([name, row["subject"], f"{1e3 * first:.1f}", *cells])
+    return f"""## In company
+
+All frameworks in one process, at {_shape(next(iter(by.values()))[0])}: how long their own work takes once the kernel
+has worked for each of them, and right after each of its calls, over its time at first. *Again* is the same before the
+kernel is first called: what noise and the frameworks themselves make of it.
+
+{_table(["imported first", "", "at first, ms", *moments[1:]], rows)}"""
 
 
 SECTIONS: dict[str, Callable[[dict[str, Rows]], str]] = {
@@ -196,30 +242,6 @@ SECTIONS: dict[str, Callable[[dict[str, Rows]], str]] = {
     "growth": of_growth,
     "peak": of_peak,
     "memory": of_memory,
+    "accuracy": of_accuracy,
+    "company": of_company,
 }
-
-
-def draw_growth(by: dict[str, Rows], path: Path) -> None:
-    """A row a kind, a column an axis: our time (solid) and the peer's (dashed)."""
-    from matplotlib.figure import Figure
-
-    axes_names = list(dict.fromkeys(row["axis"] for row in next(iter(by.values()))))
-    figure = Figure(figsize=(3 * len(axes_names), 5.5), layout="constrained")
-    plots = figure.subplots(2, len(axes_names), sharey="row")
-    for kind, line in zip(KINDS, plots, strict=True):
-        for axis, plot in zip(axes_names, line, strict=True):
-            for n, (name, found) in enumerate(by.items()):
-                points = [row for row in found if row["axis"] == axis]
-                for which, style in (("ours", "-o"), ("own", "--")):
-                    times = [_milliseconds(row, kind, which) for row in points]
-                    if None in times:  # NumPy has no training beside it
-                        continue
-                    label = name if which == "ours" else None
-                    plot.loglog([1, 2, 4, 8], times, style, color=f"C{n}", markersize=3, linewidth=1, label=label)
-            plot.set_xticks([1, 2, 4, 8], ["×1", "×2", "×4", "×8"])
-            plot.minorticks_off()
-            plot.grid(alpha=0.3)
-            plot.set_title(f"{axis}, {kind}", fontsize=9)
-        line[0].set_ylabel("milliseconds")
-    plots[0, 0].legend(fontsize=8)
-    figure.savefig(path, dpi=100)

@@ -8,8 +8,10 @@ from typing import Any
 
 from unilstm.presets import PRESETS, preset
 
-from .frameworks import Framework, Model, Shape, ragged, standard
+from . import accuracy as exactness
+from . import company as together
 from .measuring import SMALL, Run, flops, interleaved, peak_beyond
+from .subject import Framework, Model, Shape, ragged, standard
 
 
 def sized(shape: Shape) -> Shape:
@@ -26,8 +28,12 @@ SHAPES = [
     )
 ]  # fmt: skip
 STEP = sized((1, 1, 256, 512))
-BIG = sized((64, 200, 256, 512))
+BIG = sized((32, 400, 256, 512))  # a batch that torch takes to the kernel, not to its own LSTM
 USUAL = SHAPES[0]
+MIDDLE = sized((16, 50, 128, 128))
+# The oracle goes through them a row and a gate at a time: fewer steps and rows, but sums over as many units.
+EXACT = [sized(shape) for shape in ((16, 50, 64, 64), (8, 100, 128, 256), (4, 20, 512, 512), (4, 10, 32, 1024))]
+DRAWS = 2
 NEEDS = {"proj_size": USUAL[3] // 2, "num_blocks": 8, "lanes": 2}
 Row = dict[str, Any]
 
@@ -58,19 +64,19 @@ def lengths(framework: Framework) -> Iterator[Row]:
 
 
 def presets(framework: Framework) -> Iterator[Row]:
-    """One layer of every preset beside the vanilla one, and beside a loop of the framework's own operations."""
+    """One layer of every preset beside the vanilla one, a loop of the framework's operations and another's layer."""
     vanilla = framework.ours(standard(USUAL))
     for name, one in PRESETS.items():
         needs = {need: NEEDS[need] for need in one.needs}
         spec = preset(name, input_size=USUAL[2], hidden_size=USUAL[3], num_layers=1, direction="forward", **needs)
         ours = framework.ours(spec)
-        models = {"vanilla": vanilla, "ours": ours, "loop": framework.loop(spec)}
+        models = {"vanilla": vanilla, "ours": ours, "loop": framework.loop(spec), "peer": framework.variant(spec)}
         yield {"preset": name, "path": ours.path} | _times(framework, USUAL, models)
 
 
 def growth(framework: Framework) -> Iterator[Row]:
     """How time grows with T, B, H and layers, one of them doubled again and again."""
-    b, t, i, h = sized((16, 50, 128, 128))
+    b, t, i, h = MIDDLE
     axes: dict[str, list[tuple[Shape, int]]] = {
         "T": [((b, t * n, i, h), 1) for n in (1, 2, 4, 8)],
         "B": [((b * n, t, i, h), 1) for n in (1, 2, 4, 8)],
@@ -108,6 +114,26 @@ def memory(framework: Framework, which: str, kind: str) -> Row:
     return {"shape": shape, "bytes": peak_beyond(run(little, None), run(x, None))}
 
 
+def accuracy(framework: Framework) -> Iterator[Row]:
+    """The largest errors of the kernel and of the peer, each the largest of two draws: eps of the largest number."""
+    for shape in EXACT:
+        kernel: dict[str, float] = {}
+        own: dict[str, float] = {}
+        for seed in range(DRAWS):
+            case = exactness.Case.of(shape, seed)
+            want = exactness.exact(case)
+            for worst, values in ((kernel, exactness.kernel), (own, exactness.PEERS[framework.backend])):
+                for name, error in exactness.errors(values(case), want).items():
+                    worst[name] = max(error, worst.get(name, 0.0))
+        yield {"shape": shape, "errors": {"kernel": kernel, "own": own}}
+
+
+def company(framework: Framework) -> Iterator[Row]:
+    """The frameworks' own speed beside the kernel, in one process that imported this framework first."""
+    for row in together.times(framework, MIDDLE):
+        yield {"shape": MIDDLE} | row
+
+
 def _times(framework: Framework, shape: Shape, models: dict[str, Model | None]) -> Row:
     return _each(framework, shape, {name: (model, None) for name, model in models.items() if model})
 
@@ -124,4 +150,4 @@ def _each(framework: Framework, shape: Shape, models: dict[str, tuple[Model, Any
     return row
 
 
-STUDIES = {f.__name__: f for f in (shapes, streaming, lengths, presets, growth, peak)}
+STUDIES = {f.__name__: f for f in (shapes, streaming, lengths, presets, growth, peak, accuracy, company)}

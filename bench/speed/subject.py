@@ -1,0 +1,80 @@
+"""A layer of each framework as two runs, forward and training, for unilstm and for the peer beside it.
+
+A *model* is what `ours`, `own` and `loop` make: a function of x and lengths that runs it forward, and one that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import unilstm
+from unilstm import LSTMSpec
+
+from .measuring import Run
+
+Shape = tuple[int, int, int, int]  # B, T, I, H
+
+
+@dataclass(frozen=True)
+class Model:
+    """forward, training: from an input of `Framework.x` and lengths (or None) to what is timed."""
+
+    forward: Callable[[Any, Any], Run]
+    training: Callable[[Any, Any], Run] | None
+    path: str = ""
+
+
+class Framework:
+    """One process's subject. peer: what `own` is called in the tables. backend: unilstm's, for the layers beside it."""
+
+    peer: str
+    backend: str
+
+    def x(self, shape: Shape) -> Any:
+        return numbers(shape)
+
+    def ours(self, spec: LSTMSpec, path: str = "auto") -> Model:
+        return self.of_layer(unilstm.LSTM(spec, backend=self.backend, path=path, seed=0))
+
+    def of_layer(self, layer: Any) -> Model:
+        raise NotImplementedError
+
+    def own(self, shape: Shape, layers: int = 1) -> Model | None:
+        return None
+
+    def loop(self, spec: LSTMSpec) -> Model | None:
+        """The same variant as a loop of the framework's own operations in Python."""
+        return None
+
+    def variant(self, spec: LSTMSpec) -> Model | None:
+        """The same variant as another library's layer on this framework."""
+        return None
+
+    def packed(self, shape: Shape) -> Model | None:
+        """The peer's own way to ragged rows, where it has one."""
+        return None
+
+    def product(self, n: int) -> Run | None:
+        """A product of two n × n matrices of float32: the machine's measured peak."""
+        return None
+
+    def stream(self, shape: Shape) -> dict[str, Run]:
+        """One step with a state: "own", the peer's, and "ours"."""
+        return {}
+
+
+def numbers(shape: Shape) -> Any:
+    return np.random.default_rng(0).standard_normal(shape[:3]).astype("float32")
+
+
+def standard(shape: Shape, layers: int = 1) -> LSTMSpec:
+    return LSTMSpec(shape[2], shape[3], num_layers=layers)
+
+
+def ragged(shape: Shape) -> Any:
+    """Lengths uniform in 1..T."""
+    return np.random.default_rng(1).integers(1, shape[1] + 1, shape[0])
