@@ -1,4 +1,4 @@
-"""The native path of JAX, cuDNN's LSTM. Without a GPU, jax's own reference of the same call (lstm_ref) stands in for it:
+"""The native path of JAX, cuDNN's LSTM. Without a GPU, jax's own reference of the same call (lstm_ref) stands in:
 that shows how weights, lengths and directions are handed over and derivatives put together, not the numbers of cuDNN.
 """
 
