@@ -1,5 +1,5 @@
-"""The path of compiled steps. Inductor compiles for the CPU, too, which takes seconds a spec: it does for two specs here,
-and for the others the traced steps run as they were traced. What a CUDA graph does is shown by a stand-in."""
+"""The path of compiled steps. Inductor compiles for the CPU, too, which takes seconds a spec: it does for two specs;
+of the others the steps run as they were traced. What a CUDA graph does is shown by a stand-in."""
 
 from __future__ import annotations
 
