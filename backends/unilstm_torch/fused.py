@@ -3,7 +3,8 @@
 The input's part of all steps is one product before the loop (run.given_of_steps). A step, the very body that the
 composed path scans (run.one_step), is traced once for its shapes and compiled by inductor, which fuses all that is
 pointwise around its products. The way back of a step is traced and compiled likewise: it works the pointwise part out
-again from the step's products, which the way forward keeps, and leaves each weight's gradient to one product at the end.
+again from the step's products, which the way forward keeps, and leaves each weight's gradient to one product at the
+end.
 
 On a CUDA device a whole pass over the steps is recorded as a CUDA graph (graphs.py), so that the small kernels of a
 step do not wait for Python. Correct on a CPU, by name; never yet run on a GPU.
@@ -176,8 +177,8 @@ def _step_back(plan: _Plan, wanted: tuple[int, ...], count: int, *tensors: Any) 
 
 @functools.lru_cache(64)
 def _compiled(function: Any, static: Any, shapes: Any, kind: str) -> Any:
-    """Traced for these shapes and compiled: a function of the tensors that are there. Each has a code object of its own,
-    so that none of torch.compile's limits on recompilation is met."""
+    """Traced for these shapes and compiled: a function of the tensors that are there. Each has a code object of its
+    own, so that none of torch.compile's limits on recompilation is met."""
     examples = [torch.empty(shape, dtype=dtype, device=kind) for shape, dtype in filter(None, shapes)]
 
     def of_tensors(*there: Tensor) -> Any:
