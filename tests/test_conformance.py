@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from unilstm import LSTMSpec
+from unilstm.errors import UnilstmError
 from unilstm.presets import PRESETS
 from unilstm_conformance import CaseCheck, conformance_cases, oracle, vectors
 from unilstm_conformance.cases import STACKS, Case, default_cases, drops, wide_cases
@@ -149,6 +150,14 @@ def test_native_paths_serve_the_standard_lstm(backend: str) -> None:
     tried = [c for c in cells(targets, default_cases()) if c.target.path == "native" and not c.reason]
     assert {cell.check.name for cell in tried} >= {"outputs", "final_state", "gradients", "path_agreement"}
     assert {cell.case.spec.direction for cell in tried} == {"forward", "reverse", "bidirectional", "alternating"}
+
+
+def test_paths_are_chosen_by_name() -> None:
+    """Also those that a backend would not choose here; a word that is no path is an error."""
+    found = resolve(["numpy"], paths=["composed", "fused"])
+    assert [target.path for target in found if isinstance(target, Target)] == ["composed", "fused"]
+    with pytest.raises(UnilstmError, match="path 'fast' is unknown"):
+        resolve(["numpy"], paths=["fast"])
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

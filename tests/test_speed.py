@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from speed import measuring, report, studies
+import unilstm
+from speed import gpu, measuring, report, studies
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,3 +75,25 @@ def test_a_layers_work_is_that_of_its_products() -> None:
     b, t, i, h = 2, 3, 5, 7
     assert measuring.flops((b, t, i, h)) == 2 * b * t * (4 * h * i + 4 * h * h)
     assert measuring.flops((b, t, i, h), 2) == measuring.flops((b, t, i, h)) + measuring.flops((b, t, h, h))
+
+
+def test_what_is_measured_on_a_gpu_is_every_path_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, with a stand-in for waiting: how it is measured, not what."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(gpu, "PATHS", ("native", "composed"))  # to compile takes long
+    spec, shape = unilstm.LSTMSpec(3, 4, peephole=True), (2, 3, 3, 4)
+    row = gpu.measure(spec, shape, "cpu", lambda: None, 1)
+    assert {"torch.nn.LSTM", "composed"} <= set(row["training"])
+    assert "native" not in row["training"]
+    page = gpu.table([{"name": "peephole", "shape": shape, **row}], "a device")
+    assert "| peephole | 2, 3, 3, 4 |" in page
+    assert {name for name, _, _ in gpu.subjects()} >= {"vanilla", "layer-norm", "array"}
+
+
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert gpu.main(["--out", str(tmp_path)]) == 0
+    assert "no CUDA device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

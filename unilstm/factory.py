@@ -31,7 +31,7 @@ def LSTM(  # a factory, named as the class it stands for in every framework
     init: "torch" (default), "keras" or "orthogonal"; see parameters.initial_values.
     dtype: "float32" (default) or "float64"; with weights, their own unless given.
     device: the framework's own way to name one.
-    path: "auto", "native", "kernel", "parallel" or "composed"; see paths.py.
+    path: "auto", "native", "kernel", "parallel", "fused" or "composed"; see paths.py.
 
     Raises SpecError, UnknownBackend, BackendUnavailable, PathError; LayoutError for an unknown dtype.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import PathError
 from .run import DirectionResult, LayerCall
 
-PATHS = ("auto", "native", "kernel", "parallel", "composed")
+PATHS = ("auto", "native", "kernel", "parallel", "fused", "composed")
 
 
 @dataclass(frozen=True)

@@ -159,13 +159,24 @@ def scan_direction(
     masks: dict[str, Tensor],
 ) -> DirectionResult:
     """One direction. A row's state holds past its length, so a reverse scan starts, in effect, at its last step."""
+    xs, body = given_of_steps(ops, spec, call, p, masks), one_step(ops, spec, p, masks, call.cells)
+    (h, c), outs = ops.scan(body, state, xs, reverse)
+    return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
+
+
+def given_of_steps(ops: Ops, spec: LSTMSpec, call: LayerCall, p: dict[str, Tensor], masks: dict[str, Tensor]) -> Any:
+    """What a step is given beside the state, of all steps: [T, B, …] each, or None."""
+    recurrent = masks.get("recurrent") if spec.recurrent_dropout_kind == "candidate" else None
+    kept = (masks.get(f"zoneout_{part}") for part in ("hidden", "cell"))
+    return (call.valid(ops), recurrent, *kept, *get(spec.cell).given(ops, spec, p, call.input(ops, masks)))
+
+
+def one_step(ops: Ops, spec: LSTMSpec, p: dict[str, Tensor], masks: dict[str, Tensor], cells: bool) -> Any:
+    """The body of the scan: (state, what `given_of_steps` says of the step) → (state, outputs)."""
     cell, kind = get(spec.cell), spec.recurrent_dropout_kind
     recurrent = masks.get("recurrent")
     of_h = recurrent if kind == "state" else None  # the same for all steps
     of_gates = {"drop": recurrent} if recurrent is not None and kind == "per-gate" else {}
-    given = cell.given(ops, spec, p, call.input(ops, masks))
-    keep_h, keep_c = (masks.get(f"zoneout_{part}") for part in ("hidden", "cell"))
-    xs = (call.valid(ops), recurrent if kind == "candidate" else None, keep_h, keep_c, *given)
 
     def body(state: Any, step: Any) -> tuple[Any, Any]:
         valid, of_g, keep_h, keep_c, *given = step
@@ -173,13 +184,12 @@ def scan_direction(
         drop = of_gates if of_g is None else {"drop": of_g}
         h, c = zoned_out(ops, spec, state, cell.take(ops, spec, p, tuple(given), read, **drop), keep_h, keep_c)
         if valid is None:
-            return (h, c), (h, c) if call.cells else (h,)
+            return (h, c), (h, c) if cells else (h,)
         zero = ops.full(0.0, h)
-        outs = (ops.where(valid, h, zero),) + ((ops.where(valid, c, zero),) if call.cells else ())
+        outs = (ops.where(valid, h, zero),) + ((ops.where(valid, c, zero),) if cells else ())
         return (ops.where(valid, h, state[0]), ops.where(valid, c, state[1])), outs
 
-    (h, c), outs = ops.scan(body, state, xs, reverse)
-    return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
+    return body
 
 
 def zoned_out(

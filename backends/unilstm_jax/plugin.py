@@ -51,7 +51,9 @@ class JaxBackend:
         return [str(device) for device in jax.devices()]
 
     def paths(self) -> tuple[str, ...]:
-        return ("kernel", "parallel", "composed")
+        from . import cudnn
+
+        return ("kernel", *(() if cudnn.missing() else ("native",)), "parallel", "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         return None  # a unilstm layer is recognised by its weights(); JAX has no LSTM layer of its own

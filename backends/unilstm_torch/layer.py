@@ -82,7 +82,8 @@ class LSTM(torch.nn.Module, LayerMethods):
         return self._parameters  # type: ignore[return-value]
 
     def _paths(self) -> Sequence[Path]:
-        return paths(self.spec, self._device())
+        one = next(iter(self._parameters.values()))
+        return paths(self.spec, one.device, one.dtype)  # type: ignore[union-attr]
 
 
 def _pack_like(sequence: torch.Tensor, lengths: torch.Tensor, like: PackedSequence) -> PackedSequence:

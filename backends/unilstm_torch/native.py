@@ -14,7 +14,7 @@ from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
-from . import kernel
+from . import fused, kernel
 from .ops import TorchOps, tracing
 from .scan import scan
 
@@ -24,8 +24,8 @@ _LARGE = 32_768  # rows times units, from which on matrix products take nearly a
 _TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
 
 
-def paths(spec: LSTMSpec, device: torch.device, *, native_first: bool = False) -> tuple[Path, ...]:
-    """native_first: of a layer that stands for one of torch's, down to the last bit."""
+def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_first: bool = False) -> tuple[Path, ...]:
+    """native_first: of a layer that stands for one of torch's, down to the last bit, TF32 included."""
     ops = TorchOps(device)
     own = Path(
         "kernel",
@@ -33,12 +33,17 @@ def paths(spec: LSTMSpec, device: torch.device, *, native_first: bool = False) -
         lambda k, call: kernel.run(ops, spec, k, call),
         lambda call: _slower(spec, device, call),
     )
-    native = Path("native", lambda k, call: refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call))
-    return (
-        *((native, own) if native_first else (own, native)),
-        *parallel.paths(ops, spec),
-        Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call)),
+    coarse = None if native_first else tf32(device, dtype)
+    native = Path(
+        "native", lambda k, call: coarse or refusal(spec, k, device, call), lambda k, call: run(ops, spec, k, call)
     )
+    compiled = Path(
+        "fused", lambda k, call: fused.refusal(spec, device, call), lambda k, call: fused.run(ops, spec, k, call)
+    )
+    one = Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call))
+    first = (native, own) if native_first else (own, native)
+    # On a CPU the compiled step is there by name alone, as what can be tested of it without a GPU.
+    return (*first, *parallel.paths(ops, spec), *((compiled, one) if device.type == "cuda" else (one, compiled)))
 
 
 def _slower(spec: LSTMSpec, device: torch.device, call: LayerCall) -> str | None:
@@ -46,6 +51,17 @@ def _slower(spec: LSTMSpec, device: torch.device, call: LayerCall) -> str | None
     if tracing() or call.x.shape[0] == 1 or call.x.shape[1] * spec.hidden_size < _LARGE:  # a traced size is a symbol
         return None
     return None if refusal(spec, 0, device, call) else "torch's own LSTM is as fast where a step is this large"
+
+
+def tf32(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why cuDNN would compute in less than float32, or None. torch allows it TF32 unless it is told not to."""
+    if device.type != "cuda" or dtype != torch.float32 or torch.is_autocast_enabled("cuda"):
+        return None
+    own = getattr(torch.backends.cudnn, "rnn", None)  # since torch 2.9; before, one switch for all
+    allowed = torch.backends.cudnn.allow_tf32 if own is None else own.fp32_precision == "tf32"
+    if not allowed or torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    return "cuDNN would use TF32, not float32 (torch.backends.cudnn.allow_tf32 = False gives float32)"
 
 
 def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | None) -> str | None:

@@ -52,7 +52,9 @@ class TorchBackend:
         return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
     def paths(self) -> tuple[str, ...]:
-        return ("kernel", "native", "parallel", "composed")
+        import torch
+
+        return ("kernel", "native", "parallel", *(("fused",) if torch.cuda.is_available() else ()), "composed")
 
     def recognise(self, module: Any) -> Weights | None:
         from .native import recognise

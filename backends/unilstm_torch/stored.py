@@ -149,4 +149,5 @@ class StoredLSTM(StoredMethods, LSTM):
         return TorchOps(self._device())
 
     def _paths(self) -> Sequence[Path]:
-        return paths(self.spec, self._device(), native_first=True)
+        one = next(self.parameters())
+        return paths(self.spec, one.device, one.dtype, native_first=True)

@@ -12,13 +12,14 @@ from unilstm import plugins
 from unilstm.cells import get as registered
 from unilstm.errors import BackendUnavailable
 from unilstm.hookspecs import Backend
+from unilstm.paths import PATHS
 
 from . import vectors
 from .cases import Case
 from .checks import CHECKS, Check
 from .execution import NotApplicable, Target, refusal
 from .report import Result
-from .selection import Predicate, selector
+from .selection import Predicate, SelectionError, selector
 from .vectors import Vector
 
 ALL = selector(None)
@@ -82,11 +83,18 @@ class Cell:
         )
 
 
-def resolve(backends: Iterable[str | Backend] | None, device: Any = None) -> list[Target | Missing]:
+def resolve(
+    backends: Iterable[str | Backend] | None, device: Any = None, paths: Iterable[str] | None = None
+) -> list[Target | Missing]:
     """A target for each path of each backend. backends: names or objects; None is all that are registered.
 
-    Raises UnknownBackend for a name that is not registered.
+    paths: only these, also one that a backend has by name alone.
+
+    Raises UnknownBackend for a name that is not registered; SelectionError for a path that is none.
     """
+    unknown = [path for path in paths or () if path not in PATHS]
+    if unknown:
+        raise SelectionError(f"path {unknown[0]!r} is unknown. Choose of: {', '.join(PATHS)}.")
     found: list[Target | Missing] = []
     for one in plugins.names() if backends is None else backends:
         name = one if isinstance(one, str) else one.name
@@ -95,7 +103,7 @@ def resolve(backends: Iterable[str | Backend] | None, device: Any = None) -> lis
         except BackendUnavailable as problem:
             found.append(Missing(name, str(problem)))
             continue
-        found += [Target(name, backend, path, device) for path in backend.paths()]
+        found += [Target(name, backend, path, device) for path in (backend.paths() if paths is None else paths)]
     return found
 
 

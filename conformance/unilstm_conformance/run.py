@@ -30,6 +30,7 @@ def run_conformance(
     wide: bool = False,
     strict: bool | None = None,
     device: Any = None,
+    paths: Iterable[str] | None = None,
     specs: Mapping[str, LSTMSpec] | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -41,16 +42,20 @@ def run_conformance(
     strict: a backend whose framework is missing fails instead of being skipped; None means so in CI ($CI is set).
     specs: LSTMSpecs by the names that the ids shall have. The suite then runs on these alone, variants that no preset
     has or cells of one's own, and not on its own cases and golden vectors; wide says nothing.
+    paths: only these of each backend, also one it takes by name alone, such as "fused".
     device: where layers are put, in the backend's own words. progress: called with (done, of, result) after each cell.
 
     Raises UnknownBackend; SelectionError for an expression that cannot be read or that selects nothing.
     """
     started, chosen = time.perf_counter(), selector(select)
     strict = in_ci() if strict is None else strict
-    found = resolve(backends, device)
+    found = resolve(backends, device, paths)
     missing = [one for one in found if isinstance(one, Missing)]
     targets = [one for one in found if isinstance(one, Target)]
-    todo: list[Missing | Cell] = [*missing, *cells(targets, selected(wide, specs), golden=specs is None, chosen=chosen)]
+    todo: list[Missing | Cell] = [
+        *missing,
+        *cells(targets, selected(wide, specs), golden=specs is None and paths is None, chosen=chosen),
+    ]
     if len(todo) == len(missing) and select:
         raise SelectionError(f"the selection {select!r} matches no cell. The ids look like: {_example(targets)}.")
     results: list[Result] = []

@@ -24,6 +24,9 @@ _SHOWN = 20  # failures printed in full; a report file has them all
 Backends = Annotated[
     str | None, typer.Option("--backends", metavar="A,B", help="Only these.", show_default="all that are installed")
 ]
+Paths = Annotated[
+    str | None, typer.Option("--paths", metavar="A,B", help="Only these paths.", show_default="all that exist here")
+]
 Reports = Annotated[
     list[Path] | None, typer.Option("--report", metavar="FILE", help=f"Write a report: {', '.join(KINDS)}. Repeatable.")
 ]
@@ -39,6 +42,7 @@ Strict = Annotated[
 
 def conformance(
     backends: Backends = None,
+    paths: Paths = None,
     report: Reports = None,
     select: Select = None,
     wide: Wide = False,
@@ -61,6 +65,7 @@ def conformance(
         found = run_conformance(
             comma_separated(backends),
             select=select,
+            paths=comma_separated(paths),
             wide=wide,
             strict=strict,
             progress=lambda done, of, result: show(result.id, done, of),
