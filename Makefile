@@ -4,12 +4,13 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test fuzz lint conformance bench parity docs pages clean
+.PHONY: help demo test fuzz fuzz-kernel lint conformance bench parity sanitize docs pages clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
 	@echo "make test         all tests"
 	@echo "make fuzz         100,000 damaged checkpoint files over all readers (twenty minutes of processor time)"
+	@echo "make fuzz-kernel  5,000 drawn specs, shapes, strides and lengths through the kernel (half an hour of processor time)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the tables and plots of docs/benchmarks/ (two hours)"
@@ -47,6 +48,9 @@ test: .venv/.test .venv/.resemblyzer
 
 fuzz: .venv/.test
 	$(BIN)/python tests/fuzz.py --count 100000 --jobs $(WORKERS) $(ARGS)
+
+fuzz-kernel: .venv/.test
+	$(BIN)/python tests/fuzz_kernel.py --count 5000 --jobs $(WORKERS) $(ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .
