@@ -4,11 +4,14 @@ whatever the instruction set. What the frameworks get of it is in the conformanc
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import drive_kernel
 import unilstm
 from conftest import close, require_kernel
 from fuzz_kernel import Fuzzed, differences, try_one, usable
@@ -96,6 +99,20 @@ def test_a_row_has_the_same_bits_alone_and_within_its_batch(seed: int) -> None:
     assert np.ascontiguousarray(gradients["x"][axis]).tobytes() == np.ascontiguousarray(of_alone["x"]).tobytes()
     for name in ("h_n", "c_n"):
         assert np.ascontiguousarray(outputs[name][:, last]).tobytes() == alone[name].tobytes()
+
+
+def test_the_built_library_gives_the_bits_of_every_compiler_and_instruction_set(tmp_path: Path) -> None:
+    """A thousand jobs of the kernel's driver have the digest that g++, clang++, x86-64 and aarch64 all give."""
+    require_kernel()
+    try:
+        compiler = build.compiler()
+    except build.Unbuildable as why:
+        pytest.skip(str(why))
+    program = str(tmp_path / "driver")
+    command = [compiler, "-std=c++17", "-O1", f"-I{build.SOURCE}", str(drive_kernel.DRIVER), str(build.LIBRARY)]
+    subprocess.run([*command, "-pthread", "-o", program], check=True)
+    done = subprocess.run([program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == drive_kernel.DIGEST, "see drive_kernel.DIGEST where the bits were meant to change"
 
 
 class WithoutDraw:
