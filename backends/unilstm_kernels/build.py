@@ -67,7 +67,7 @@ def build(force: bool = False) -> Path:
 
 
 def units(folder: Path, machine: str = "") -> list[tuple[str, ...]]:
-    """What to compile: the arguments of each unit, its object in the folder last. machine: x86_64, aarch64; or this one.
+    """What to compile, for x86_64, aarch64 or this machine: the arguments of each unit, its object last.
 
     Raises Unbuildable.
     """
