@@ -4,17 +4,19 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test fuzz lint conformance bench parity docs pages clean
+.PHONY: help demo test fuzz fuzz-kernel lint conformance bench parity sanitize portable docs pages clean
 
 help:
 	@echo "make demo         port a trained speaker encoder to every framework and compare"
 	@echo "make test         all tests"
 	@echo "make fuzz         100,000 damaged checkpoint files over all readers (twenty minutes of processor time)"
+	@echo "make fuzz-kernel  5,000 drawn specs, shapes, strides and lengths through the kernel (half an hour of processor time)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
 	@echo "make bench        the tables and plots of docs/benchmarks/ (two hours)"
 	@echo "make parity       the figures and the plot of docs/training.md"
-	@echo "make sanitize     the kernel's own driver under the address, undefined and thread sanitizers"
+	@echo "make sanitize     the kernel's own driver under the address, undefined and thread sanitizers (five minutes)"
+	@echo "make portable     the same driver by g++, by clang++ and for aarch64 in an emulator, where they are: the same bits"
 	@echo "make docs         the documentation site, in site/"
 	@echo "make pages        the cells' pictures in docs/variants/, which layouts hold them, docs/layouts.md: after either changes"
 
@@ -48,6 +50,9 @@ test: .venv/.test .venv/.resemblyzer
 fuzz: .venv/.test
 	$(BIN)/python tests/fuzz.py --count 100000 --jobs $(WORKERS) $(ARGS)
 
+fuzz-kernel: .venv/.test
+	$(BIN)/python tests/fuzz_kernel.py --count 5000 --jobs $(WORKERS) $(ARGS)
+
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,7 +75,10 @@ parity: .venv/.test
 	$(BIN)/python bench/parity.py
 
 sanitize: .venv/.test
-	PYTHONPATH=backends $(BIN)/python tests/sanitize_kernel.py
+	PYTHONPATH=backends $(BIN)/python tests/drive_kernel.py sanitize
+
+portable: .venv/.test
+	PYTHONPATH=backends $(BIN)/python tests/drive_kernel.py portable
 
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict

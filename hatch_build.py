@@ -6,6 +6,9 @@ An installation without it works the same on its other paths: `unilstm backends`
 from __future__ import annotations
 
 import importlib.util
+import os
+import platform
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg, misc, unused-ignore]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         kernel = _build_module(Path(self.root))
+        if sys.platform == "darwin" and version != "editable":  # else the compiler builds for the newest system
+            os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", "11.0")
         try:
             library = kernel.build()
         except kernel.Unbuildable as why:
@@ -24,8 +29,15 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg, misc, unused-ign
         if version == "editable":
             return
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        build_data["tag"] = f"py3-none-{_platform().replace('-', '_').replace('.', '_')}"
         build_data["force_include"][str(library)] = f"unilstm_kernels/{library.name}"
+
+
+def _platform() -> str:
+    """That which the library runs on. On macOS Python itself may be for two kinds of processors, and older systems."""
+    if sys.platform == "darwin":
+        return f"macosx-{os.environ['MACOSX_DEPLOYMENT_TARGET']}-{platform.machine()}"
+    return sysconfig.get_platform()
 
 
 def _build_module(root: Path) -> Any:

@@ -107,12 +107,12 @@ template <class T> static void one(unsigned seed) {
     for (int64_t k = 0; k < b; k++) a.lengths.push_back((int32_t)a.below(t + 3) - 1);  // beyond both ends, too
     a.job.array[kLengths] = a.lengths.data();
   }
+  size_t from = a.all.size();
   a.add(kY, t * b * s), a.add(kHn, b * s), a.add(kCn, b * z.state);
   if (unilstm_run(&a.job, 0)) printf("no memory\n");  // inference
   a.add(kCells, t * b * z.state), a.add(kGates, t * b * z.kept), a.add(kRaw, t * b * s, (n[kHas] & kProjected) && a.job.real[kProjClip] != 0);
   if (unilstm_run(&a.job, 0)) printf("no memory\n");
   a.add(kDy, t * b * s, a.below(4)), a.add(kDhn, b * s, a.below(2)), a.add(kDcn, b * z.state, a.below(2)), a.add(kDcells, t * b * z.state, a.below(2));
-  size_t from = a.all.size();
   a.add(kDx, t * b * i, a.below(4)), a.add(kDh0, b * s), a.add(kDc0, b * z.state);
   parameters(a, z, true);
   if (unilstm_run(&a.job, 1)) printf("no memory\n");

@@ -143,9 +143,9 @@ def test_backends_as_json_is_nothing_but_json() -> None:
 
 
 def test_backends_says_why_one_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    info = unilstm.plugins.BackendInfo("mxnet", "mxnet", None, False, 'Run: pip install "mxnet".', (), ())
+    info = unilstm.plugins.BackendInfo("mxnet", "mxnet", None, False, 'Run: pip install "unilstm[mxnet]".', (), ())
     monkeypatch.setattr("unilstm.plugins.backends", lambda: [info])
-    assert 'no: Run: pip install "mxnet".' in run("backends").stdout
+    assert 'no: Run: pip install "unilstm[mxnet]".' in run("backends").stdout
 
 
 # conformance

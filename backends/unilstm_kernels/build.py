@@ -66,9 +66,12 @@ def build(force: bool = False) -> Path:
     return LIBRARY
 
 
-def units(folder: Path) -> list[tuple[str, ...]]:
-    """What to compile: the arguments of each unit, its object in the folder last. Raises Unbuildable."""
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+def units(folder: Path, machine: str = "") -> list[tuple[str, ...]]:
+    """What to compile, for x86_64, aarch64 or this machine: the arguments of each unit, its object last.
+
+    Raises Unbuildable.
+    """
+    machine = machine or {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if machine not in _SETS:
         raise Unbuildable(f"the kernel has no code for {machine}, only for {' and '.join(_SETS)}")
     found = [

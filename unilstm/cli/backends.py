@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from unilstm_kernels import library
@@ -17,11 +18,12 @@ def backends(as_json: AsJson = False) -> None:
     if as_json:
         print_json([vars(info) for info in infos])
         return
-    table = Table(caption=f"kernel: {library.state()}", caption_justify="left", title="Backends", title_justify="left")
+    kernel = f"kernel: {escape(library.state())}"
+    table = Table(caption=kernel, caption_justify="left", title="Backends", title_justify="left")
     for column in ("backend", "package", "version", "devices", "paths, fastest first", "usable"):
         table.add_column(column)
     for info in infos:
-        usable = "yes" if info.usable else f"no: {info.reason}"
+        usable = "yes" if info.usable else f"no: {escape(str(info.reason))}"
         cells = (
             info.name,
             info.distribution,
