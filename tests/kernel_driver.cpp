@@ -71,7 +71,9 @@ template <class T> static Sizes draw(Arrays<T>& a) {
   s.z = lanes * (gates * (n[kBlocks] ? n[kBlocks] : h) + h) + (highway ? h : 0);
   s.x_rows = s.z + (highway ? h : 0) + (n[kPooling] >= kAttention ? s.units : 0);
   s.peeps = has & kPeephole ? gates * s.units : 0, s.again = has & kSeenAgain ? gates * h : 0, s.state = s.units + s.again;
-  s.kept = s.x_rows + (n[kNorm] ? (joint ? 2 * s.z + 2 : s.z + s.groups) + s.units + lanes : 0);
+  s.kept = s.x_rows;
+  if (!n[kBlocks] && lanes == 1 && !n[kNorm]) s.kept = (gates + 1 + (highway ? 2 : 0)) * ((h + 31) / 32 * 32);  // see shape.h
+  s.kept += (n[kNorm] ? (joint ? 2 * s.z + 2 : s.z + s.groups) + s.units + lanes : 0);
   return s;
 }
 
@@ -110,14 +112,17 @@ template <class T> static void one(unsigned seed) {
   size_t from = a.all.size();
   a.add(kY, t * b * s), a.add(kHn, b * s), a.add(kCn, b * z.state);
   if (unilstm_run(&a.job, 0)) printf("no memory\n");  // inference
-  a.add(kCells, t * b * z.state), a.add(kGates, t * b * z.kept), a.add(kRaw, t * b * s, (n[kHas] & kProjected) && a.job.real[kProjClip] != 0);
+  a.add(kCells, t * b * z.state);
+  size_t inner = a.all.size();  // what lies in it, and where, is the kernel's own affair
+  a.add(kGates, t * b * z.kept, true, NAN), a.add(kRaw, t * b * s, (n[kHas] & kProjected) && a.job.real[kProjClip] != 0);
   if (unilstm_run(&a.job, 0)) printf("no memory\n");
   a.add(kDy, t * b * s, a.below(4)), a.add(kDhn, b * s, a.below(2)), a.add(kDcn, b * z.state, a.below(2)), a.add(kDcells, t * b * z.state, a.below(2));
   a.add(kDx, t * b * i, a.below(4)), a.add(kDh0, b * s), a.add(kDc0, b * z.state);
   parameters(a, z, true);
   if (unilstm_run(&a.job, 1)) printf("no memory\n");
   for (size_t k = from; k < a.all.size(); k++)
-    for (const T& v : a.all[k]) {
+    for (size_t e = 0; k != inner && e < a.all[k].size(); e++) {
+      const T& v = a.all[k][e];
       if (!isfinite(v)) printf("not finite, seed %u\n", seed);
       const unsigned char* bytes = (const unsigned char*)&v;
       for (size_t j = 0; j < sizeof(T); j++) digest = (digest ^ bytes[j]) * 1099511628211u;
