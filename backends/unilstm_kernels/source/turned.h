@@ -104,8 +104,13 @@ template <class T, int MR> static void rows_by_turned(int64_t K, const T* const*
     int64_t middle = at_most(K, start + kBlock), end = at_most(K, start + 2 * kBlock), both = end - middle;
     typename Turn<T>::V sum[2][MR][2] = {};
     int64_t k = start;
-    for (; k < start + both; k += Q)
+    // What comes next of these outputs, and of the next ones, a row at a time: more streams than the processor follows.
+    const T* ahead = end < K ? w + end : w + 2 * N * K;
+    for (int64_t row = 0; k < start + both; k += Q, row++) {
+      if (row < 2 * N)
+        for (int64_t line = 0; line < 2 * kBlock; line += 64 / (int64_t)sizeof(T)) __builtin_prefetch(ahead + row * K + line);
       sum_turned<T, MR>(a, w, K, k, sum[0]), sum_turned<T, MR>(a, w, K, k + kBlock, sum[1]);
+    }
     for (; k < middle; k += Q) sum_turned<T, MR>(a, w, K, k, sum[0]);
     for (int i = 0; i < MR; i++)
       for (int g = 0; g < 2; g++) {
