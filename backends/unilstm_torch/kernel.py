@@ -57,8 +57,7 @@ def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: An
     given["lengths"] = None if call.lengths is None else call.lengths.to(torch.int32)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given.values())
     if torch.compiler.is_compiling():
-        operator = torch.ops.unilstm.lstm_direction
-        y, h, c, cells, *_ = operator(*given.values(), *job.equations_of(spec), reverse, keep, call.cells)
+        y, h, c, cells, *_ = _OPERATOR(*given.values(), *job.equations_of(spec), reverse, keep, call.cells)
     elif keep:
         y, h, c, cells = _Direction.apply(spec, reverse, *given.values())
     else:
@@ -163,16 +162,17 @@ def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, bac
     )
 
 
-# The operator beneath torch.compile and torch.export, which cannot look into a function of Python.
+# The operator beneath torch.compile and torch.export, which cannot look into a function of Python. inductor keeps
+# compiled code on the disk, with the shapes of its results in it, by its name.
 
+_NAME = f"lstm_direction_{job.KEPT_VERSION}"
+_BACK = f"{_NAME}_backward"
 _LIBRARY = torch.library.Library("unilstm", "FRAGMENT")
 _OPTIONAL = ("", "?")
 _TENSORS = ", ".join(f"Tensor{_OPTIONAL[n > 4]} {name}" for n, name in enumerate(job.GIVEN))
+_LIBRARY.define(f"{_NAME}({_TENSORS}, int[] numbers, float[] reals, bool reverse, bool keep, bool cells) -> Tensor[]")
 _LIBRARY.define(
-    f"lstm_direction({_TENSORS}, int[] numbers, float[] reals, bool reverse, bool keep, bool cells) -> Tensor[]"
-)
-_LIBRARY.define(
-    f"lstm_direction_backward({_TENSORS}, Tensor[] kept, Tensor?[] grads, bool[] needs, int[] numbers, float[] reals,"
+    f"{_BACK}({_TENSORS}, Tensor[] kept, Tensor?[] grads, bool[] needs, int[] numbers, float[] reals,"
     " bool reverse) -> Tensor[]"
 )
 
@@ -222,15 +222,15 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
 def _differentiate(ctx: Any, grads: Any) -> Any:
     saved = ctx.saved_tensors
     tensors, kept = saved[: len(job.GIVEN)], list(saved[len(job.GIVEN) :])
-    operator = torch.ops.unilstm.lstm_direction_backward
-    every = operator(*tensors, kept, list(grads[:4]), ctx.needs, ctx.numbers, ctx.reals, ctx.reverse)
+    every = _OPERATOR_BACK(*tensors, kept, list(grads[:4]), ctx.needs, ctx.numbers, ctx.reals, ctx.reverse)
     found = dict(zip(job.GRADIENTS, every, strict=True))
     of = [found[job.gradient_name(n)] if need else None for n, need in zip(job.GIVEN, ctx.needs, strict=True)]
     return (*of, None, None, None, None, None)
 
 
-_LIBRARY.impl("lstm_direction", _operator, "CPU")
-_LIBRARY.impl("lstm_direction_backward", _operator_backward, "CPU")
-torch.library.register_fake("unilstm::lstm_direction", _operator_fake, lib=_LIBRARY)
-torch.library.register_fake("unilstm::lstm_direction_backward", _operator_backward_fake, lib=_LIBRARY)
-torch.library.register_autograd("unilstm::lstm_direction", _differentiate, setup_context=_setup, lib=_LIBRARY)
+_LIBRARY.impl(_NAME, _operator, "CPU")
+_LIBRARY.impl(_BACK, _operator_backward, "CPU")
+torch.library.register_fake(f"unilstm::{_NAME}", _operator_fake, lib=_LIBRARY)
+torch.library.register_fake(f"unilstm::{_BACK}", _operator_backward_fake, lib=_LIBRARY)
+torch.library.register_autograd(f"unilstm::{_NAME}", _differentiate, setup_context=_setup, lib=_LIBRARY)
+_OPERATOR, _OPERATOR_BACK = getattr(torch.ops.unilstm, _NAME), getattr(torch.ops.unilstm, _BACK)

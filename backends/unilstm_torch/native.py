@@ -47,10 +47,12 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_fi
 
 
 def _slower(spec: LSTMSpec, device: torch.device, call: LayerCall) -> str | None:
-    """Why torch's own LSTM is faster than the kernel, where it can serve: measured, on one thread and on two."""
+    """Why torch's own LSTM is faster than the kernel, where it can serve: measured in training, on two threads."""
     if tracing() or call.x.shape[0] == 1 or call.x.shape[1] * spec.hidden_size < _LARGE:  # a traced size is a symbol
         return None
-    return None if refusal(spec, 0, device, call) else "torch's own LSTM is as fast where a step is this large"
+    if not torch.is_grad_enabled() or not (call.x.requires_grad or any(w.requires_grad for w in call.p[0].values())):
+        return None
+    return None if refusal(spec, 0, device, call) else "torch's own LSTM trains as fast where a step is this large"
 
 
 def tf32(device: torch.device, dtype: torch.dtype) -> str | None:
