@@ -21,8 +21,9 @@ template <class T> struct Backward {
   const T **z_rows, **x_rows, **h_rows, **masks, **m_rows, **dh_rows;  // [steps and rows that are there]
   Outer<T> outer{};
   int64_t tile_size;
+  const int64_t dz_width;
 
-  Backward(const Job& job, Team* team) : s(job), team(team) {}
+  Backward(const Job& job, Team* team) : s(job), team(team), dz_width(apart<T>(s.all_width)) {}
 
   bool run() {
     if (!prepare()) return false;
@@ -47,7 +48,7 @@ template <class T> struct Backward {
     tile_size = kRowChunk * W;
     int64_t o[] = {
       memory.ask<T>(state_panels * W * s.width), memory.ask<T>(s.projected ? s.units * W * s.state : 0),
-      memory.ask<T>(s.array(kDx) ? parts(s.inputs, W) * W * s.all_width : 0), memory.ask<T>(all * s.all_width),
+      memory.ask<T>(s.array(kDx) ? parts(s.inputs, W) * W * s.all_width : 0), memory.ask<T>(all * dz_width),
       memory.ask<T>(s.rows * s.state), memory.ask<T>(s.rows * s.hidden), memory.ask<T>(s.projected ? all * s.hidden : 0),
       memory.ask<T>(s.projected ? s.rows * s.hidden : 0), memory.ask<T>(s.projected ? all * s.state : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(s.units * W * 9),
@@ -75,7 +76,7 @@ template <class T> struct Backward {
     }, of_x);
   }
 
-  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * s.all_width; }
+  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * dz_width; }
 
   // Step t of `count` rows; before it, in this order, was step `before` of `seen` rows. t < 0: only what reaches h_0.
   void step(int64_t t, int64_t count, int64_t before, int64_t seen) {
@@ -295,7 +296,7 @@ template <class T> struct Backward {
       int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
       const T** rows = pointers + member * kRowChunk;
       for (int64_t k = item * kRowChunk; k < last; k++) {
-        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * s.all_width;
+        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * dz_width;
         else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
       }
       of_some_inputs(rows, count, tile + member * tile_size);
@@ -308,7 +309,7 @@ template <class T> struct Backward {
       product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, 1, {scratch, W});
       for (int64_t i = 0; i < count; i++)
         for (int v = 0; v < W; v += L)
-          store<T>(s.array(kDx) + (rows[i] - dz) / s.all_width * s.inputs + p * W + v, load<T>(scratch + i * W + v), s.inputs - p * W - v);
+          store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + p * W + v, load<T>(scratch + i * W + v), s.inputs - p * W - v);
     }
   }
 };

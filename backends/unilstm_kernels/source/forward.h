@@ -5,6 +5,8 @@
 
 namespace {
 
+constexpr int64_t kManyRows = 12;  // make a good product of one step
+
 template <class T> struct Forward {
   static constexpr int W = kWide<T>, L = kLanes<T>;
   const Shape<T> s;
@@ -27,9 +29,7 @@ template <class T> struct Forward {
     });
     for (int64_t start = 0; start < s.steps; start += chunk) {
       int64_t end = at_most(s.steps, start + chunk);
-      int64_t chunks = parts((end - start) * s.rows, kRowChunk), cuts = at_most(s.units, parts(4 * team_size(team), chunks));
-      if (direct_x) cuts = s.units;
-      each(team, chunks * cuts, [&](int64_t item, int member) { project_x(start, end, item / cuts, item % cuts, cuts, member); });
+      project_x(start, end);
       for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
     }
     s.finish(c_now, s.hidden);
@@ -88,33 +88,56 @@ template <class T> struct Forward {
     return s.array(kGates) ? s.array(kGates) + t * s.line_step : z_chunk + in_chunk * s.line_step;
   }
 
-  // z of a chunk of rows, and of one of the parts that the blocks of units are cut into.
-  void project_x(int64_t start, int64_t end, int64_t item, int64_t cut, int64_t cuts, int member) {
+  // z of some steps, as far as it is of x: pieces of rows, each times cuts of the blocks of units.
+  void project_x(int64_t start, int64_t end) {
+    bool by_step = s.rows >= kManyRows;
+    int64_t pieces = by_step ? (end - start) * parts(s.rows, kRowChunk) : parts((end - start) * s.rows, kRowChunk);
+    int64_t cuts = direct_x ? s.units : at_most(s.units, parts(4 * team_size(team), pieces));
+    each(team, pieces * cuts, [&](int64_t item, int member) {
+      int64_t from = s.units * (item % cuts) / cuts, to = s.units * (item % cuts + 1) / cuts;
+      if (by_step) project_step(start, item / cuts, from, to, member);
+      else project_steps(start, end, item / cuts, from, to, member);
+    });
+  }
+
+  // Rows of one step: straight into their lines.
+  void project_step(int64_t start, int64_t piece, int64_t from, int64_t to, int member) {
+    int64_t each_step = parts(s.rows, kRowChunk), n = piece / each_step, part = piece % each_step, t = s.time(start + n);
+    int64_t first = order.active[t] * part / each_step, count = order.active[t] * (part + 1) / each_step - first;
     const T** rows = pointers + member * 2 * kRowChunk;
-    T** to = (T**)(rows + kRowChunk);
+    for (int64_t i = 0; i < count; i++) rows[i] = s.x(t, order.row[first + i]);
+    for (int64_t u = from; u < to; u++)
+      times_weights(u, count, rows, {step_lines(t, n) + s.in_lines(u, first), s.line_row, kLine<T>}, tile + member * tile_size);
+  }
+
+  // Rows of several steps, which are not evenly apart where they go.
+  void project_steps(int64_t start, int64_t end, int64_t piece, int64_t from, int64_t to, int member) {
+    const T** rows = pointers + member * 2 * kRowChunk;
+    T** lines = (T**)(rows + kRowChunk);
     T* scratch = tile + member * tile_size;
-    int64_t count = 0, last = at_most((end - start) * s.rows, (item + 1) * kRowChunk);
-    for (int64_t k = item * kRowChunk; k < last; k++) {
+    int64_t count = 0, last = at_most((end - start) * s.rows, (piece + 1) * kRowChunk), width = s.all_groups * W;
+    for (int64_t k = piece * kRowChunk; k < last; k++) {
       int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
       if (t >= s.length(b)) continue;
-      to[count] = step_lines(t, n) + place_of[b] * s.line_row, rows[count++] = s.x(t, b);
+      lines[count] = step_lines(t, n) + place_of[b] * s.line_row, rows[count++] = s.x(t, b);
     }
-    for (int64_t u = s.units * cut / cuts; u < s.units * (cut + 1) / cuts; u++) {
-      int64_t width = s.all_groups * W, at = s.in_lines(u, 0);
-      for (int64_t i = 0; i < count; i++) memcpy(scratch + i * width, bias + u * width, width * sizeof(T));
-      if (direct_x) project_turned(u, count, rows, scratch);
-      else product<T>(s.inputs, count, rows, of_x + u * width * s.inputs, s.all_groups, {scratch, width});
+    for (int64_t u = from; u < to; u++) {
+      times_weights(u, count, rows, {scratch, width}, scratch + kRowChunk * width);
       for (int64_t i = 0; i < count; i++)
         for (int64_t g = 0; g < s.all_groups; g++)
-          memcpy(to[i] + at + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
+          memcpy(lines[i] + s.in_lines(u, 0) + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
     }
   }
 
-  void project_turned(int64_t u, int64_t count, const T** rows, T* scratch) const {
-    int64_t width = s.all_groups * W, outputs = s.hidden - u * W;
-    T* block = scratch + kRowChunk * width;
-    turned_product<T>(s.inputs, count, rows, weight_x(u, 0), outputs, s.groups, s.hidden, {scratch, width}, block);
-    if (s.highway) turned_product<T>(s.inputs, count, rows, weight_x(u, s.groups), outputs, 1, 0, {scratch + s.groups * W, width}, block);
+  // to = the biases + some rows of x times the weights of a block of units. block: for weights that are not packed.
+  void times_weights(int64_t u, int64_t count, const T* const* rows, Place<T> to, T* block) const {
+    int64_t width = s.all_groups * W;
+    for (int64_t i = 0; i < count; i++)
+      for (int64_t g = 0; g < s.all_groups; g++) memcpy(to.on(i, g).c, bias + u * width + g * W, W * sizeof(T));
+    if (!direct_x) return product<T>(s.inputs, count, rows, of_x + u * width * s.inputs, s.all_groups, to);
+    int64_t outputs = s.hidden - u * W;
+    turned_product<T>(s.inputs, count, rows, weight_x(u, 0), outputs, s.groups, s.hidden, to, block);
+    if (s.highway) turned_product<T>(s.inputs, count, rows, weight_x(u, s.groups), outputs, 1, 0, to.on(0, s.groups), block);
   }
 
   // The h that a row's step t reads.

@@ -96,6 +96,10 @@ template <class T> struct Shape {
 
 constexpr int64_t kStepsRows = 512;  // rows of x projected at once: their z stays in the second-level cache
 
+// How far rows of working arrays are apart: a line of the cache more than they are wide. That is often a power of two,
+// and rows so far apart displace one another.
+template <class T> INLINE int64_t apart(int64_t width) { return width + 64 / (int64_t)sizeof(T); }
+
 // What a gradient starts from: what is given, or 0.
 template <class T> void start(T* to, const T* from, int64_t count) {
   if (from) memcpy(to, from, count * sizeof(T));

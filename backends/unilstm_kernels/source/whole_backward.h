@@ -45,7 +45,7 @@ template <class T> struct WholeBackward {
                 &sums, &outer.panels, &outer.turned};
     const int64_t sizes[] = {
       columns(s.state) * w.width, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
-      s.array(kDx) ? columns(s.inputs) * w.all_width : 0, all * w.all_width, w.joint ? all * w.width : 0, all * again,
+      s.array(kDx) ? columns(s.inputs) * w.all_width : 0, all * apart<T>(w.all_width), w.joint ? all * apart<T>(w.width) : 0, all * again,
       s.rows * s.state, w.zoned_h() ? s.rows * s.state : 0, s.rows * w.slots_width, s.projected ? all * s.hidden : 0,
       s.projected ? s.rows * s.hidden : 0, s.projected ? all * s.state : 0, members * tile_size, members * scratch_size,
       s.rows * w.sums_width, Outer<T>::panel_size(widest), Outer<T>::turned_size(members)};
@@ -74,8 +74,8 @@ template <class T> struct WholeBackward {
     if (s.array(kDx)) pack_columns<T>(team, w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
   }
 
-  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * w.all_width; }
-  T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + s.at(t, b) * w.width : dz_row(t, b); }
+  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * apart<T>(w.all_width); }
+  T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + s.at(t, b) * apart<T>(w.width) : dz_row(t, b); }
   T* dz_gates_row(int64_t t, int64_t b) const { return dz_gates + s.at(t, b) * again; }
   const T* c_before(int64_t t, int64_t b) const {
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
@@ -264,13 +264,13 @@ template <class T> struct WholeBackward {
       const T** rows = pointers + member * kRowChunk;
       T* tiles = tile + member * tile_size;
       for (int64_t k = item * kRowChunk; k < last; k++) {
-        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * w.all_width;
+        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * apart<T>(w.all_width);
         else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
       }
       for (int64_t n = 0; n < parts(parts(s.inputs, W), kBunch); n++) {
         multiply(w.all_width, s.inputs, of_x, n, count, rows, tiles);
         bunch(s.inputs, n, count, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
-          store<T>(s.array(kDx) + (rows[i] - dz) / w.all_width * s.inputs + k, one, left);
+          store<T>(s.array(kDx) + (rows[i] - dz) / apart<T>(w.all_width) * s.inputs + k, one, left);
         });
       }
     });

@@ -77,7 +77,7 @@ template <class T> struct WholeForward {
       places[k] = memory.ask<int64_t>(3 * most), weights[k] = memory.ask<T*>(most);
     }
     int64_t o[] = {
-      memory.ask<T>(w.all_width), memory.ask<T>(w.all_width), memory.ask<T>(chunk * s.rows * w.all_width), memory.ask<T>(w.joint ? s.rows * w.width : 0),
+      memory.ask<T>(w.all_width), memory.ask<T>(w.all_width), memory.ask<T>(chunk * s.rows * apart<T>(w.all_width)), memory.ask<T>(w.joint ? s.rows * apart<T>(w.width) : 0),
       memory.ask<T>(s.rows * again), memory.ask<T>(s.array(kCells) ? 0 : s.rows * w.slots_width),
       memory.ask<T>(w.mask(0, 0) ? w.sections() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(members * scratch_size),
@@ -118,7 +118,13 @@ template <class T> struct WholeForward {
   enum Start { kThere, kFrom, kZero };
   void multiply(const Panels<T>& of, int64_t item, int64_t rows, const T* const* a, T* const* to, Start start, const T* from, int member) const {
     T* tiles = tile + member * tile_size;
-    int64_t first = item * kBunch, count = at_most(kBunch, of.count - first);
+    int64_t first = item * kBunch, count = at_most(kBunch, of.count - first), at = of.row[first];
+    if (in_place(of, first, count, rows, to)) {
+      for (int64_t i = 0; i < rows && start != kThere; i++)
+        if (start == kFrom) memcpy(to[i] + at, from + at, count * W * sizeof(T));
+        else memset(to[i] + at, 0, count * W * sizeof(T));
+      return product<T>(of.depth, rows, a, of.packed + first * W * of.depth, count, {to[0] + at, rows > 1 ? to[1] - to[0] : 0});
+    }
     for (int64_t i = 0; i < rows; i++)
       for (int64_t q = 0; q < count; q++)
         for (int v = 0; v < W; v += L) {
@@ -133,7 +139,19 @@ template <class T> struct WholeForward {
           store<T>(to[i] + of.row[first + q] + v, load<T>(tiles + (i * count + q) * W + v), of.rows[first + q] - v);
   }
 
-  T* z(int64_t in_chunk, int64_t b) const { return z_chunk + (in_chunk * s.rows + b) * w.all_width; }
+  // Do rows and panels lie evenly, so that a product can add to them where they are? A panel of fewer rows would add to
+  // what is another's.
+  bool in_place(const Panels<T>& of, int64_t first, int64_t count, int64_t rows, T* const* to) const {
+    if (!of.packed || !rows) return false;
+    for (int64_t q = first; q < first + count; q++)
+      if (of.rows[q] < W || of.row[q] != of.row[first] + (q - first) * W) return false;
+    for (int64_t i = 2; i < rows; i++)
+      if (to[i] - to[i - 1] != to[1] - to[0]) return false;
+    return true;
+  }
+
+  T* z(int64_t in_chunk, int64_t b) const { return z_chunk + (in_chunk * s.rows + b) * apart<T>(w.all_width); }
+  T* z_h_row(int64_t b) const { return z_h + b * apart<T>(w.width); }
   T* kept(int64_t t, int64_t b) const { return s.array(kGates) ? s.array(kGates) + s.at(t, b) * w.kept_width : nullptr; }
 
   // A bunch of panels, of a chunk of rows.
@@ -206,7 +224,7 @@ template <class T> struct WholeForward {
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
         rows[i] = masked ? h_read + (section * s.rows + b) * s.state : h_of(t, b);
-        to[i] = w.joint ? z_h + b * w.width : z(in_chunk, b);
+        to[i] = w.joint ? z_h_row(b) : z(in_chunk, b);
       }
       multiply(of, apart ? 0 : item, some, rows, to, w.joint ? kZero : kThere, nullptr, member);
     }
@@ -244,7 +262,7 @@ template <class T> struct WholeForward {
     T *mine = scratch + member * scratch_size, *made = s.projected ? m + b * s.hidden : mine;
     T* c = s.array(kCells) ? s.array(kCells) + s.at(t, b) * w.slots_width : c_now + b * w.slots_width;
     const T* of_gates = w.seen_again ? z_gates + b * w.seen_again * s.hidden : nullptr;
-    ForwardRow<T>{w, t, b, z(in_chunk, b), w.joint ? z_h + b * w.width : nullptr, of_gates, bias, kept(t, b), c_of(t, b), c, made,
+    ForwardRow<T>{w, t, b, z(in_chunk, b), w.joint ? z_h_row(b) : nullptr, of_gates, bias, kept(t, b), c_of(t, b), c, made,
                   mine + w.padded()}.run();
     if (!s.projected) settle(t, b, made, 0, s.hidden);
   }
