@@ -13,15 +13,11 @@ PATHS = ("auto", "native", "kernel", "parallel", "fused", "composed")
 
 @dataclass(frozen=True)
 class Path:
-    """One way to run a layer. refusal: why it cannot serve this layer and call, or None if it can.
-
-    slower: why it would be slower than the next one, though it can; "auto" passes it over then, by name it still runs.
-    """
+    """One way to run a layer. refusal: why it cannot serve this layer and call, or None if it can."""
 
     name: str
     refusal: Callable[[int, LayerCall | None], str | None]
     run: Callable[[int, LayerCall], list[DirectionResult]]
-    slower: Callable[[LayerCall], str | None] = lambda call: None
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,6 @@ def choose(paths: Sequence[Path], wanted: str, layer: int, call: LayerCall | Non
         if wanted not in ("auto", path.name):
             continue
         reason = path.refusal(layer, call)
-        if reason is None and wanted == "auto" and call is not None:
-            reason = path.slower(call)
         if reason is None:
             return path, Decision(layer, path.name, tuple(refused))
         refused.append((path.name, reason))

@@ -19,7 +19,6 @@ from .ops import TorchOps, tracing
 from .scan import scan
 
 Tensor = torch.Tensor
-_LARGE = 32_768  # rows times units, from which on matrix products take nearly all of the time
 # MPS and ROCm have computed wrong LSTMs for releases on end (pytorch#190056, #177834); ROCm also calls itself "cuda".
 _TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
 
@@ -31,7 +30,6 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_fi
         "kernel",
         lambda k, call: kernel.refusal(spec, k, device, call),
         lambda k, call: kernel.run(ops, spec, k, call),
-        lambda call: _slower(spec, device, call),
     )
     coarse = None if native_first else tf32(device, dtype)
     native = Path(
@@ -44,15 +42,6 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_fi
     first = (native, own) if native_first else (own, native)
     # The compiled step is there by name alone, behind what serves everything: it has yet to run on a GPU.
     return (*first, *parallel.paths(ops, spec), one, compiled)
-
-
-def _slower(spec: LSTMSpec, device: torch.device, call: LayerCall) -> str | None:
-    """Why torch's own LSTM is faster than the kernel, where it can serve: measured in training, on two threads."""
-    if tracing() or call.x.shape[0] == 1 or call.x.shape[1] * spec.hidden_size < _LARGE:  # a traced size is a symbol
-        return None
-    if not torch.is_grad_enabled() or not (call.x.requires_grad or any(w.requires_grad for w in call.p[0].values())):
-        return None
-    return None if refusal(spec, 0, device, call) else "torch's own LSTM trains as fast where a step is this large"
 
 
 def tf32(device: torch.device, dtype: torch.dtype) -> str | None:

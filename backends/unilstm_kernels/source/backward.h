@@ -52,7 +52,7 @@ template <class T> struct Backward {
       memory.ask<T>(s.rows * s.state), memory.ask<T>(s.rows * s.hidden), memory.ask<T>(s.projected ? all * s.hidden : 0),
       memory.ask<T>(s.projected ? s.rows * s.hidden : 0), memory.ask<T>(s.projected ? all * s.state : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(s.units * W * 9),
-      memory.ask<T>(Outer<T>::panel_size(widest)), memory.ask<T>(Outer<T>::turned_size(members)),
+      memory.ask<T>(Outer<T>::panel_size(s.inputs) + Outer<T>::panel_size(widest)), memory.ask<T>(Outer<T>::turned_size(members)),
       memory.ask<T*>(members * kRowChunk), memory.ask<T*>(6 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get()) return false;
     T** to[] = {&of_h, &of_r, &of_x, &dz, &dh, &dc, &m, &dm, &dprojected, &tile, &bias_sums, &outer.panels, &outer.turned};
@@ -283,12 +283,11 @@ template <class T> struct Backward {
   void of_weights() {
     int64_t count = list();
     Rows<T> x{x_rows, nullptr}, h{h_rows, s.array(kMask) ? masks : nullptr};
-    if (s.array(kDWeightIh)) outer.run(count, z_rows, s.width, x, s.inputs, s.array(kDWeightIh));
-    if (s.array(kDWeightHh)) outer.run(count, z_rows, s.width, h, s.state, s.array(kDWeightHh));
-    if (s.projected && s.array(kDWeightHr)) outer.run(count, dh_rows, s.state, {m_rows, nullptr}, s.hidden, s.array(kDWeightHr));
+    outer.run(count, z_rows, s.width, {x, s.inputs, s.array(kDWeightIh)}, {h, s.state, s.array(kDWeightHh)});
+    if (s.projected) outer.run(count, dh_rows, s.state, {{m_rows, nullptr}, s.hidden, s.array(kDWeightHr)});
     if (!s.highway || !s.array(kDWeightXh)) return;
     for (int64_t n = 0; n < count; n++) z_rows[n] += s.width;
-    outer.run(count, z_rows, s.hidden, x, s.inputs, s.array(kDWeightXh));
+    outer.run(count, z_rows, s.hidden, {x, s.inputs, s.array(kDWeightXh)});
   }
 
   void of_inputs() {

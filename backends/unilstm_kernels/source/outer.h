@@ -16,52 +16,77 @@ template <class T> struct Rows {
 };
 
 // out [M, N] = sum over n < count of a.row[n][0..M) ⊗ b.row[n][0..N), in the order of n, kDepth at a time.
+template <class T> struct Product {
+  Rows<T> b;
+  int64_t N;
+  T* out;  // null: not wanted
+};
+
+// One product, or two of the same `a`.
 template <class T> struct Outer {
   static constexpr int W = kWide<T>;
   Team* team;
-  T *panels, *turned;  // [panels of N][kDepth][W], [members][kDepth][kRowChunk]
+  T *panels, *turned;  // [panels of N of each product][kDepth][W], [members][kDepth][kRowChunk]
 
   static int64_t panel_size(int64_t N) { return parts(N, W) * kDepth * W; }
   static int64_t turned_size(int members) { return members * kTurnedMember; }
 
-  void run(int64_t count, const T* const* a, int64_t M, Rows<T> b, int64_t N, T* out) {
-    memset(out, 0, M * N * sizeof(T));
+  void run(int64_t count, const T* const* a, int64_t M, Product<T> one, Product<T> two = {}) {
+    if (!one.out) one = two, two = {};
+    if (!one.out) return;
+    if (!two.out) two.N = 0;
+    const Product<T> of[2] = {one, two};
+    const int64_t first = parts(one.N, W), all = first + parts(two.N, W);
+    for (const Product<T>& c : of)
+      if (c.N) memset(c.out, 0, M * c.N * sizeof(T));
     for (int64_t start = 0; start < count; start += kDepth) {
       int64_t depth = at_most(kDepth, count - start);
-      each(team, parts(N, W), [&](int64_t p, int) {
+      each(team, all, [&](int64_t p, int) {
+        const Product<T>& c = of[p >= first];
+        int64_t column = (p < first ? p : p - first) * W;
         for (int64_t n = 0; n < depth; n++) {
-          const T* mask = b.mask ? b.mask[start + n] + p * W : nullptr;
-          pack_row<T>(b.row[start + n] + p * W, mask, N - p * W, panels + (p * depth + n) * W);
+          const T* mask = c.b.mask ? c.b.mask[start + n] + column : nullptr;
+          pack_row<T>(c.b.row[start + n] + column, mask, c.N - column, panels + (p * depth + n) * W);
         }
       });
-      each(team, parts(M, kRowChunk), [&](int64_t item, int member) { chunk(a + start, depth, item * kRowChunk, M, N, out, member); });
+      each(team, parts(M, kRowChunk), [&](int64_t item, int member) {
+        int64_t from = item * kRowChunk, rows = at_most(kRowChunk, M - from);
+        turn(a + start, depth, from, rows, member);
+        for (int64_t p = 0; p < all; p++) {
+          const Product<T>& c = of[p >= first];
+          panel(depth, from, rows, p, (p < first ? p : p - first) * W, c.N, c.out, member);
+        }
+      });
     }
   }
 
-  void chunk(const T* const* a, int64_t depth, int64_t from, int64_t M, int64_t N, T* out, int member) {
+  // Rows of a, as columns of the blocks that a product takes.
+  void turn(const T* const* a, int64_t depth, int64_t from, int64_t rows, int member) {
     T* packed = turned + member * kTurnedMember;
-    int64_t rows = at_most(kRowChunk, M - from), blocks = row_blocks(rows);
-    for (int64_t block = 0; block < blocks; block++) {
+    for (int64_t block = 0; block < row_blocks(rows); block++) {
       int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
       T* to = packed + start * depth;
       // A fixed number at once; those beyond `some` are overwritten by the next.
       for (int64_t n = 0; n < depth; n++) memcpy(to + n * some, a[n] + from + start, kCopied * sizeof(T));
     }
-    for (int64_t p = 0; p < parts(N, W); p++)
-      for (int64_t block = 0; block < blocks; block++) {
-        int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
-        add(depth, (int)some, packed + start * depth, p, from + start, N, out);
-      }
   }
 
-  void add(int64_t depth, int rows, const T* packed, int64_t p, int64_t row, int64_t N, T* out) {
+  void panel(int64_t depth, int64_t from, int64_t rows, int64_t p, int64_t column, int64_t N, T* out, int member) {
+    const T* packed = turned + member * kTurnedMember;
+    for (int64_t block = 0; block < row_blocks(rows); block++) {
+      int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
+      add(depth, (int)some, packed + start * depth, panels + p * depth * W, column, from + start, N, out);
+    }
+  }
+
+  void add(int64_t depth, int rows, const T* packed, const T* panel, int64_t column, int64_t row, int64_t N, T* out) {
     alignas(64) T tile[kMostRows * W];
-    int64_t left = N - p * W;
+    int64_t left = N - column;
     for (int i = 0; i < rows; i++)
-      for (int v = 0; v < W; v += kLanes<T>) store<T>(tile + i * W + v, load<T>(out + (row + i) * N + p * W + v, left - v));
-    packed_product<T>(depth, rows, packed, panels + p * depth * W, tile);
+      for (int v = 0; v < W; v += kLanes<T>) store<T>(tile + i * W + v, load<T>(out + (row + i) * N + column + v, left - v));
+    packed_product<T>(depth, rows, packed, panel, tile);
     for (int i = 0; i < rows; i++)
-      for (int v = 0; v < W; v += kLanes<T>) store<T>(out + (row + i) * N + p * W + v, load<T>(tile + i * W + v), left - v);
+      for (int v = 0; v < W; v += kLanes<T>) store<T>(out + (row + i) * N + column + v, load<T>(tile + i * W + v), left - v);
   }
 };
 

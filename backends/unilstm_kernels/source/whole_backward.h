@@ -255,7 +255,7 @@ template <class T> struct WholeBackward {
   void summed(Array which, int64_t count, const T* const* a, int64_t at, int64_t M, Rows<T> b, int64_t N, int64_t to = 0) {
     if (!s.array(which)) return;
     for (int64_t k = 0; k < count; k++) list[kSpare][k] = a[k] + at;
-    outer.run(count, list[kSpare], M, b, N, s.array(which) + to);
+    outer.run(count, list[kSpare], M, {b, N, s.array(which) + to});
   }
 
   void of_inputs() {
