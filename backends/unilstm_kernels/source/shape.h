@@ -1,7 +1,7 @@
 // Sizes of a job, the order of its rows, and its memory.
 #pragma once
-#include <stdlib.h>
 #include "functions.h"
+#include "memory.h"
 #include "team.h"
 #include "turned.h"
 
@@ -13,13 +13,13 @@ struct Memory {
   char* base = nullptr;
   Memory() = default;
   Memory(const Memory&) = delete;
-  ~Memory() { free(base); }
+  ~Memory() { memory_give(base); }
   template <class T> int64_t ask(int64_t count) {
     int64_t at = bytes;
     bytes += parts(count * (int64_t)sizeof(T), 64) * 64;
     return at;
   }
-  bool get() { return posix_memalign((void**)&base, 64, bytes + 64) == 0; }
+  bool get() { return (base = (char*)memory_take(bytes + 64)) != nullptr; }
   template <class T> T* at(int64_t offset) const { return (T*)(base + offset); }
 };
 
