@@ -101,10 +101,10 @@ class Fuzzed:
         self.rows, self.steps = int(draw.integers(1, most_rows)), int(draw.integers(1, most_steps))
         lead = (self.rows, self.steps) if spec.batch_first else (self.steps, self.rows)
         x = draw.standard_normal((*lead, spec.input_size))
-        if large:  # weights are as large as few units let them be; many inputs would saturate all gates, whose slopes
-            x *= (
-                min(1.0, spec.hidden_size / spec.input_size) ** 0.5
-            )  # s(1-s) no bound that is relative to them holds for
+        if large:
+            # Weights are as large as few units let them be: many inputs would saturate all gates, and no relative bound
+            # holds for slopes s(1-s) there.
+            x *= min(1.0, spec.hidden_size / spec.input_size) ** 0.5
         self.x = self.strided(draw, x.astype(self.dtype), 6 if large else 4)
         count = spec.num_directions
         self.h = draw.standard_normal((count, self.rows, spec.state_size)).astype(self.dtype)

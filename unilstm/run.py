@@ -46,6 +46,10 @@ class LayerCall:
         valid = self.valid(ops)
         return self.x if valid is None else ops.where(valid, self.x, ops.full(0.0, self.x))
 
+    def tensors(self) -> list[Tensor]:
+        """x, the states and the parameters of all directions."""
+        return [self.x, *(s for state in self.states for s in state), *(w for p in self.p for w in p.values())]
+
     def all_masks(self) -> list[dict[str, Tensor]]:
         return [{} for _ in self.states] if self.masks is None else self.masks
 

@@ -63,8 +63,7 @@ def _refusal_of_call(call: LayerCall) -> str | None:
         return f"jax.experimental.rnn.lstm computes in float32 alone, not in {call.x.dtype}"
     if not all(isinstance(size, int) for size in call.x.shape):
         return "a size is symbolic, as in jax.export"
-    arrays = [call.x, *(s for state in call.states for s in state), *(w for p in call.p for w in p.values())]
-    if any(getattr(jax.typeof(array), "vma", ()) for array in arrays):
+    if any(getattr(jax.typeof(array), "vma", ()) for array in call.tensors()):
         return "jax.experimental.rnn.lstm does not say how its results vary inside shard_map"
     return None
 

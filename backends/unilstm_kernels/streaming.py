@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from unilstm.spec import LSTMSpec
@@ -36,6 +36,12 @@ class Plan(NamedTuple):
     names: tuple[str, ...]
     h: tuple[int, ...]
     c: tuple[int, ...]
+
+    def fits(self, x: Sequence[int], h_0: Sequence[int], c_0: Sequence[int]) -> bool:
+        """Have x and the states such shapes? x [B, I], B not 0."""
+        if len(x) != 2 or not x[0] or x[1] != self.layers[0].inputs:
+            return False
+        return all(tuple(got) == (want[0], x[0], *want[1:]) for got, want in ((h_0, self.h), (c_0, self.c)))
 
 
 class Pointers(NamedTuple):

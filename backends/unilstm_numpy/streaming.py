@@ -17,7 +17,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | 
     if layer.path not in ("auto", "kernel"):
         return None
     plan = streaming.plan(layer.spec)
-    if plan is None or not _plain(plan, layer.spec.input_size, x, state):
+    if plan is None or not _plain(plan, x, state):
         return None
     dtype, weights = x.dtype, layer._weights
     arrays = [weights[name] for name in plan.names]
@@ -32,16 +32,12 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | 
     return y, (h_n, c_n)
 
 
-def _plain(plan: streaming.Plan, inputs: int, x: Any, state: Any) -> bool:
-    if type(x) is not np.ndarray or x.ndim != 2 or x.dtype not in _DTYPES or not isinstance(state, (tuple, list)):
+def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
+    if type(x) is not np.ndarray or x.dtype not in _DTYPES or not isinstance(state, (tuple, list)) or len(state) != 2:
         return False
-    rows, given = x.shape
-    if rows == 0 or given != inputs or len(state) != 2:
+    if not all(type(array) is np.ndarray for array in state):
         return False
-    for array, shape in zip(state, (plan.h, plan.c), strict=True):
-        if type(array) is not np.ndarray or array.shape != (shape[0], rows, *shape[1:]):
-            return False
-    return all(_dense(array, x.dtype) for array in (x, *state))
+    return plan.fits(x.shape, *(a.shape for a in state)) and all(_dense(a, x.dtype) for a in (x, *state))
 
 
 def _dense(array: Array, dtype: Any) -> bool:

@@ -19,7 +19,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     if not paddle.in_dynamic_mode() or paddle.is_grad_enabled() or layer.path not in ("auto", "kernel"):
         return None
     plan = streaming.plan(layer.spec)
-    if plan is None or not _plain(plan, layer.spec.input_size, x, state):
+    if plan is None or not _plain(plan, x, state):
         return None
     dtype, held, parameters = x.dtype, [], {}
     for name in plan.names:
@@ -38,16 +38,12 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     return y, (h_n, c_n)
 
 
-def _plain(plan: streaming.Plan, inputs: int, x: Any, state: Any) -> bool:
+def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
     if type(x) is not paddle.Tensor or not isinstance(state, (tuple, list)) or len(state) != 2:
         return False
-    given = x.shape
-    if len(given) != 2 or given[0] == 0 or given[1] != inputs or dtype_name(x.dtype) not in ("float32", "float64"):
+    if dtype_name(x.dtype) not in ("float32", "float64") or not all(type(t) is paddle.Tensor for t in state):
         return False
-    for tensor, shape in zip(state, (plan.h, plan.c), strict=True):
-        if type(tensor) is not paddle.Tensor or tensor.shape != [shape[0], given[0], *shape[1:]]:
-            return False
-    return all(_dense(tensor, x.dtype) for tensor in (x, *state))
+    return plan.fits(x.shape, *(t.shape for t in state)) and all(_dense(t, x.dtype) for t in (x, *state))
 
 
 def _dense(tensor: Tensor, dtype: Any) -> bool:

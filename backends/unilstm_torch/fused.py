@@ -28,7 +28,7 @@ from unilstm.spec import LSTMSpec
 
 from .graphs import recorded
 from .ops import TorchOps, tracing
-from .scan import serves
+from .scan import unserved
 
 Tensor = torch.Tensor
 _WEIGHTS = ("weight_hh", "weight_gg", "weight_hr")  # of a step's products
@@ -64,10 +64,7 @@ def _refusal_of_call(spec: LSTMSpec, call: LayerCall) -> str | None:
         return "the compiled step does not compute in autocast's dtype"
     if tracing() or torch.jit.is_tracing():
         return "inside torch.compile, torch.jit.trace or a torch.func transform"
-    tensors = [call.x, *(s for state in call.states for s in state), *(w for p in call.p for w in p.values())]
-    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
-        return "the compiled step takes plain tensors, no subclasses"
-    return None if serves(tensors) else "the compiled step has no forward-mode derivative"
+    return unserved(call, "the compiled step")
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
@@ -124,8 +121,9 @@ class _Products(TorchOps):
         self.known, self.taken, self.given = known, [], []
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        out = torch.nn.functional.linear(x, weight) if self.known is None else None
-        if out is None:
+        if self.known is None:
+            out = torch.nn.functional.linear(x, weight)
+        else:
             out = _Known.apply(x, weight, self.known[len(self.given)])
         self.taken.append(x)
         self.given.append(out)

@@ -11,7 +11,7 @@ from unilstm.spec import LSTMSpec
 from unilstm_kernels import job, library
 
 from .ops import TorchOps
-from .scan import serves
+from .scan import unserved
 
 Tensor = torch.Tensor
 Given = dict[str, Tensor | None]  # by the names of job.GIVEN, all of them
@@ -38,12 +38,7 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
         return None
     if torch.jit.is_tracing():
         return "a graph of torch's operations is being recorded"
-    tensors = [call.x, *(s for state in call.states for s in state), *(w for p in call.p for w in p.values())]
-    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
-        return "the kernel takes plain tensors, no subclasses"
-    if not serves(tensors):
-        return "the kernel has no forward-mode derivative"
-    return None
+    return unserved(call, "the kernel")
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:

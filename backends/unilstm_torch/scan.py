@@ -58,6 +58,14 @@ def serves(tensors: list[Tensor]) -> bool:
     return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors)
 
 
+def unserved(call: LayerCall, path: str) -> str | None:
+    """Why a path that works on the memory of tensors, and has reverse mode alone, cannot serve this call, or None."""
+    tensors = call.tensors()
+    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
+        return f"{path} takes plain tensors, no subclasses"
+    return None if serves(tensors) else f"{path} has no forward-mode derivative"
+
+
 @dataclass(frozen=True)
 class _Plan:
     ops: TorchOps

@@ -23,7 +23,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or layer.path not in ("auto", "kernel"):
         return None
     plan, params = streaming.plan(layer.spec), layer._parameters
-    if plan is None or not _plain(plan, layer.spec.input_size, x, state):
+    if plan is None or not _plain(plan, x, state):
         return None
     dtype, parameters = x.dtype, {}
     for name in plan.names:
@@ -40,18 +40,14 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     return y, (h_n, c_n)
 
 
-def _plain(plan: streaming.Plan, inputs: int, x: Any, state: Any) -> bool:
-    if type(x) is not Tensor or x.dim() != 2 or x.dtype not in _DTYPES or not isinstance(state, (tuple, list)):
+def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
+    if type(x) is not Tensor or x.dtype not in _DTYPES or not isinstance(state, (tuple, list)) or len(state) != 2:
         return False
-    rows, given = x.shape
-    if rows == 0 or given != inputs or len(state) != 2:
+    if not all(type(tensor) is Tensor for tensor in state) or not plan.fits(x.shape, state[0].shape, state[1].shape):
         return False
-    for tensor, shape in zip(state, (plan.h, plan.c), strict=True):
-        if type(tensor) is not Tensor or tensor.shape != (shape[0], rows, *shape[1:]) or not _dense(tensor, x.dtype):
-            return False
-    if not _dense(x, x.dtype) or torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():
+    if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():
         return False
-    return serves([x, *state])
+    return all(_dense(tensor, x.dtype) for tensor in (x, *state)) and serves([x, *state])
 
 
 def _dense(tensor: Tensor, dtype: torch.dtype) -> bool:
