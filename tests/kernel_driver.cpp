@@ -2,6 +2,8 @@
 // write beside one, an overflow or a race (make sanitize). Prints a digest; one digest a build says that the bits agree.
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+#include <algorithm>
 #include <random>
 #include <thread>
 #include <vector>
@@ -11,6 +13,7 @@
 extern "C" int unilstm_run(const Job*, int);
 extern "C" int unilstm_mask(const MaskJob*);
 extern "C" int unilstm_use_set(const char*);
+extern "C" void unilstm_forget(Packed*, int64_t);
 
 extern "C" void unilstm_always_threads(int);
 
@@ -94,6 +97,21 @@ template <class T> static void parameters(Arrays<T>& a, const Sizes& s, bool gra
   add(kWeightXa, kDWeightXa, s.units * i, attention), add(kBiasXa, kDBiasXa, s.units, attention && (gradients || a.below(2)));
 }
 
+// The same results, which are from `from` on, by weights packed for several calls.
+template <class T> static void again_packed(Arrays<T>& a, size_t from) {
+  std::vector<std::vector<T>> results(a.all.begin() + from, a.all.end());
+  Packed packed = {};
+  a.job.array[kPacked] = &packed;
+  for (int call = 0; call < 2; call++) {
+    for (size_t k = from; k < a.all.size(); k++) std::fill(a.all[k].begin(), a.all[k].end(), (T)NAN);
+    if (unilstm_run(&a.job, 0)) printf("no memory\n");
+    for (size_t k = from; k < a.all.size(); k++)
+      if (memcmp(a.all[k].data(), results[k - from].data(), results[k - from].size() * sizeof(T))) printf("packed weights differ\n");
+  }
+  a.job.array[kPacked] = nullptr;
+  unilstm_forget(&packed, 1);
+}
+
 template <class T> static void one(unsigned seed) {
   Arrays<T> a(seed);
   a.all.reserve(kArrays);
@@ -112,6 +130,7 @@ template <class T> static void one(unsigned seed) {
   size_t from = a.all.size();
   a.add(kY, t * b * s), a.add(kHn, b * s), a.add(kCn, b * z.state);
   if (unilstm_run(&a.job, 0)) printf("no memory\n");  // inference
+  again_packed(a, from);
   a.add(kCells, t * b * z.state);
   size_t inner = a.all.size();  // what lies in it, and where, is the kernel's own affair
   a.add(kGates, t * b * z.kept, true, NAN), a.add(kRaw, t * b * s, (n[kHas] & kProjected) && a.job.real[kProjClip] != 0);

@@ -6,6 +6,7 @@ about: where parameters live, how a key is drawn, which paths there are.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .ops import Ops, Tensor
 from .paths import Explanation, Path, choose, explain
 from .run import LayerCall, check_step, forward
 from .spec import LSTMSpec
+from .stream import Steps, Stream
 
 
 class LayerMethods:
@@ -63,6 +65,30 @@ class LayerMethods:
         shape = list(x.shape)
         y, new_state = self._run(ops.reshape(x, [*shape[:axis], 1, *shape[axis:]]), state, None, masks, False)[:2]
         return ops.reshape(y, [*shape[:-1], y.shape[-1]]), new_state
+
+    def stream(self, state: Any = None, *, batch_size: int | None = None) -> Stream:
+        """A stream of single steps that carries its state on: `y = stream(x)`, x [B, I], or [I] without batch_size=.
+
+        The same numbers as step(), sooner: the weights are read here, once, and must not change while it is used (see
+        Stream). state: as step() takes it, the initial one if left out; with it batch_size= is known. Raises InputError
+        where it does not fit, and for a spec with a reverse direction.
+        """
+        return Stream(self, state, batch_size)
+
+    def _steps(self, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
+        """For a stream from h [L, B, P or H], c [L, B, slots·H], which it may keep and change: a way faster than
+        _run_step, if there is one."""
+        return None
+
+    def _versions(self) -> Any:
+        """What differs once the weights have changed, as far as the framework tells."""
+        return None
+
+    def _without_gradients(self) -> Any:
+        return contextlib.nullcontext()
+
+    def _check_streamed(self, x: Any) -> None:
+        """Raise InputError where this x cannot be a stream's."""
 
     def _masks(self, key: Any, given: Any, x: Any, training: bool | None) -> Masks | None:
         """The masks of a call, or None where nothing is dropped.

@@ -12,7 +12,7 @@ from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
-from . import eager
+from . import eager, streaming
 from .native import paths
 from .ops import OPS, JaxOps
 
@@ -55,6 +55,16 @@ class LSTM(LayerMethods):
         if type(self) is LSTM and masks is None and eager.serves(self, x, state):
             return eager.step(self, x, state)
         return self._run_step(x, state, masks)
+
+    def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
+        return streaming.steps(self, h, c, rows)
+
+    def _versions(self) -> Any:
+        return list(map(id, self.params.values()))
+
+    def _check_streamed(self, x: Any) -> None:
+        if isinstance(x, jax.core.Tracer):
+            raise InputError("a stream's steps cannot be traced. Use layer.step(x, state), in jax.lax.scan or jit.")
 
     def weights(self) -> Weights:
         return Weights(self.spec, {name: jax.device_get(value) for name, value in self.params.items()})

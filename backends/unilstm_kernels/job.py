@@ -32,7 +32,7 @@ KEPT_VERSION = 2
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
 GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))
-ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS)
+ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS, "packed")
 LAYOUT = len(NUMBERS) * 10000 + REALS * 100 + len(ARRAYS)
 _INDEX = {name: n for n, name in enumerate(ARRAYS)}
 _LINE = 32  # kLine of float in source/shape.h, twice that of double

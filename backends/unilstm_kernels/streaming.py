@@ -9,50 +9,33 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from unilstm.spec import LSTMSpec
 
 from . import job, library
 
-_ROWS, _STRIDE_T, _DOUBLE, _THREADS = (job.NUMBERS.index(name) for name in ("rows", "stride_t", "double", "threads"))
-_X, _H_0, _C_0, _Y, _H_N, _C_N = (job.ARRAYS.index(name) for name in ("x", "h_0", "c_0", "y", "h_n", "c_n"))
-
-
-class Layer(NamedTuple):
-    """job: with all that does not depend on the call. parameters: where each is in it, and its canonical name."""
-
-    job: job.Job
-    inputs: int
-    parameters: tuple[tuple[int, str], ...]
-
 
 class Plan(NamedTuple):
     """How a spec is streamed. names: of the parameters, in order. h, c: the shapes of the states without the rows,
-    which come second."""
+    which come second. jobs, about: see unilstm_step in source/entry.cpp; call: the type of what it takes beside."""
 
-    layers: tuple[Layer, ...]
+    inputs: int
     names: tuple[str, ...]
     h: tuple[int, ...]
     c: tuple[int, ...]
+    jobs: ctypes.Array[job.Job]
+    about: ctypes.Array[ctypes.c_int64]
+    call: Any
 
     def fits(self, x: Sequence[int], h_0: Sequence[int], c_0: Sequence[int]) -> bool:
         """Have x and the states such shapes? x [B, I], B not 0."""
-        if len(x) != 2 or not x[0] or x[1] != self.layers[0].inputs:
+        if len(x) != 2 or not x[0] or x[1] != self.inputs:
             return False
-        return all(tuple(got) == (want[0], x[0], *want[1:]) for got, want in ((h_0, self.h), (c_0, self.c)))
-
-
-class Pointers(NamedTuple):
-    """x [B, I], h_0 and h_n [L, B, S], c_0 and c_n [L, B, C], y [B, S]: dense."""
-
-    x: int
-    h_0: int
-    c_0: int
-    y: int
-    h_n: int
-    c_n: int
+        (layers, *h), (_, *c), rows = self.h, self.c, x[0]
+        return tuple(h_0) == (layers, rows, *h) and tuple(c_0) == (layers, rows, *c)
 
 
 def plan(spec: LSTMSpec) -> Plan | None:
@@ -64,37 +47,57 @@ def plan(spec: LSTMSpec) -> Plan | None:
 def _plan(spec: LSTMSpec) -> Plan | None:
     if spec.direction != "forward" or spec.residual:
         return None
-    layers = []
-    for k in range(spec.num_layers):
+    jobs, names = (job.Job * spec.num_layers)(), []
+    c = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
+    about = [spec.num_layers, spec.state_size, spec.slots * spec.hidden_size]
+    for k, one in enumerate(jobs):
         inputs = spec.layer_input_size(k)
-        one, names = job.Job(), dict(spec.roles[k])
         one.number[:] = [1, 1, inputs, *job.equations(spec).numbers, False, inputs, inputs, False, 1, False]
         one.real[:] = job.equations(spec).reals
-        parameters = tuple((job.ARRAYS.index(name), role) for name, role in job.given(names).items())
-        layers.append(Layer(one, inputs, parameters))
-    c = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
-    every = tuple(name for layer in layers for _, name in layer.parameters)
-    return Plan(tuple(layers), every, (spec.num_layers, spec.state_size), (spec.num_layers, *c))
+        given = job.given(dict(spec.roles[k]))
+        about += [len(given), *map(job.ARRAYS.index, given)]
+        names += given.values()
+    shapes = (spec.num_layers, spec.state_size), (spec.num_layers, *c)
+    call = ctypes.c_int64 * (10 + len(names))
+    return Plan(spec.layer_input_size(0), tuple(names), *shapes, jobs, (ctypes.c_int64 * len(about))(*about), call)
 
 
-def run(plan: Plan, rows: int, double: bool, threads: int, pointers: Pointers, parameters: Mapping[str, int]) -> None:
-    """One step. parameters: where each is, by canonical name; dense."""
+def run(plan: Plan, rows: int, double: bool, threads: int, pointers: Iterable[int], parameters: Iterable[int]) -> None:
+    """One step. pointers: to x [B, I], h_0 [L, B, S], c_0 [L, B, C], y [B, S], h_n, c_n; all dense, as are the
+    parameters."""
+    _step(plan, plan.call(rows, double, threads, *pointers, 0, *parameters))
+
+
+def _step(plan: Plan, call: Any) -> None:
     found = library.library()
     assert not isinstance(found, str), found  # plan() looked
-    x, h_0, c_0, y, h_n, c_n = pointers
-    size = 8 if double else 4
-    h_bytes, c_bytes = rows * plan.h[1] * size, rows * size
-    for n in plan.c[1:]:
-        c_bytes *= n
-    for layer in plan.layers:
-        one = job.Job.from_buffer_copy(layer.job)
-        number, array = one.number, one.array
-        number[_ROWS], number[_STRIDE_T] = rows, rows * layer.inputs
-        number[_DOUBLE], number[_THREADS] = double, threads
-        for index, name in layer.parameters:
-            array[index] = parameters[name]
-        array[_X], array[_H_0], array[_C_0], array[_Y], array[_H_N], array[_C_N] = x, h_0, c_0, y, h_n, c_n
-        if found.unilstm_run(ctypes.byref(one), False):
-            raise MemoryError("the kernel found no memory for its working arrays")
-        # What the next layer reads is this one's last h: y may be written anew.
-        x, h_0, c_0, h_n, c_n = h_n, h_0 + h_bytes, c_0 + c_bytes, h_n + h_bytes, c_n + c_bytes
+    if found.unilstm_step(plan.jobs, plan.about, call):
+        raise MemoryError("the kernel found no memory for its working arrays")
+
+
+class _Packed(ctypes.Structure):
+    """Packed of source/job.h."""
+
+    _fields_ = (("stamp", ctypes.c_int64), ("bytes", ctypes.c_int64), ("memory", ctypes.c_void_p))
+
+
+class Stream:
+    """Steps on weights that are packed at the first. h, c, parameters: where they are, for as long as this lives; a
+    step writes the state anew."""
+
+    def __init__(self, plan: Plan, rows: int, double: bool, h: int, c: int, parameters: Iterable[int]) -> None:
+        packed = (_Packed * len(plan.jobs))()
+        self._plan = plan
+        self._call = plan.call(rows, double, 1, 0, h, c, 0, h, c, ctypes.addressof(packed), *parameters)
+        found: Any = library.library()
+        weakref.finalize(self, found.unilstm_forget, packed, ctypes.c_int64(len(packed)))
+
+    def move(self, h: int, c: int) -> None:
+        """The state is elsewhere now."""
+        self._call[4] = self._call[7] = h
+        self._call[5] = self._call[8] = c
+
+    def step(self, x: int, y: int, threads: int) -> None:
+        call = self._call
+        call[2], call[3], call[6] = threads, x, y
+        _step(self._plan, call)

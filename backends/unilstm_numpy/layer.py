@@ -64,6 +64,9 @@ class LSTM(LayerMethods):
         plain = masks is None and state is not None and self._own_names
         return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
+    def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
+        return streaming.steps(self, h, c, rows)
+
     def weights(self) -> Weights:
         return self._weights
 

@@ -1,4 +1,4 @@
-"""One step of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
+"""Steps of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
 
 from __future__ import annotations
 
@@ -26,10 +26,48 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | 
     h_0, c_0 = state
     rows = x.shape[0]
     y, h_n, c_n = np.empty((rows, plan.h[1]), dtype), np.empty(h_0.shape, dtype), np.empty(c_0.shape, dtype)
-    pointers = streaming.Pointers(*(a.ctypes.data for a in (x, h_0, c_0, y, h_n, c_n)))
-    parameters = {name: a.ctypes.data for name, a in zip(plan.names, arrays, strict=True)}
-    streaming.run(plan, rows, dtype == np.float64, library.threads(), pointers, parameters)
+    pointers = [a.ctypes.data for a in (x, h_0, c_0, y, h_n, c_n)]
+    places = [a.ctypes.data for a in arrays]
+    streaming.run(plan, rows, dtype == np.float64, library.threads(), pointers, places)
     return y, (h_n, c_n)
+
+
+class Steps:
+    """See unilstm.stream. h, c: the stream's own."""
+
+    def __init__(self, plan: streaming.Plan, tensors: Any, h: Array, c: Array, rows: int | None) -> None:
+        self._held = [np.ascontiguousarray(tensors[name]) for name in plan.names]
+        self._h, self._c = np.ascontiguousarray(h), np.ascontiguousarray(c)
+        self._x = (plan.inputs,) if rows is None else (rows, plan.inputs)
+        self._y, self._dtype = (*self._x[:-1], plan.h[1]), h.dtype
+        places = [a.ctypes.data for a in self._held]
+        double = self._dtype == np.float64
+        self._stream = streaming.Stream(plan, rows or 1, double, self._h.ctypes.data, self._c.ctypes.data, places)
+
+    def plain(self, x: Any) -> bool:
+        return type(x) is np.ndarray and x.shape == self._x and _dense(x, self._dtype)
+
+    def tidy(self, x: Any) -> Array:
+        return np.ascontiguousarray(x)
+
+    def run(self, x: Array) -> Array:
+        y = np.empty(self._y, self._dtype)
+        self._stream.step(x.ctypes.data, y.ctypes.data, library.threads())
+        return y
+
+    def state(self) -> tuple[Array, Array]:
+        return self._h.copy(), self._c.copy()
+
+    def set_state(self, h: Array, c: Array) -> None:
+        self._h[:], self._c[:] = h, c
+
+
+def steps(layer: Any, h: Array, c: Array, rows: int | None) -> Steps | None:
+    """None where the kernel does not serve."""
+    if layer.path not in ("auto", "kernel") or h.dtype not in _DTYPES:
+        return None
+    plan = streaming.plan(layer.spec)
+    return None if plan is None else Steps(plan, layer._tensors(), h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 import unilstm.run
+from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.parameters import Parameter, layer_parameters, parameters
 from unilstm.paths import Path, check_path
@@ -96,6 +97,19 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
+
+    def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
+        return streaming.steps(self, h, c, rows)
+
+    def _versions(self) -> Any:
+        return [(p.inplace_version, p.data_ptr()) for p in self.parameters()]
+
+    def _without_gradients(self) -> Any:
+        return paddle.no_grad()
+
+    def _check_streamed(self, x: Any) -> None:
+        if not paddle.in_dynamic_mode():
+            raise InputError("a stream's steps cannot be part of a static graph. Use layer.step(x, state) there.")
 
     def _draw_key(self) -> Any:
         return paddle.randint(0, 2**31 - 1, [2], dtype="int64")

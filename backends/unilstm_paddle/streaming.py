@@ -1,4 +1,4 @@
-"""One step of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
+"""Steps of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 
+from unilstm.errors import InputError
 from unilstm_kernels import streaming
 
 from .kernel import empty, threads
@@ -21,21 +22,63 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     plan = streaming.plan(layer.spec)
     if plan is None or not _plain(plan, x, state):
         return None
-    dtype, held, parameters = x.dtype, [], {}
+    dtype, parameters = x.dtype, []
     for name in plan.names:
         p, transposed = layer.own_parameter(name)
         if not _dense(p, dtype):
             return None
-        if transposed:
-            p = p.t().contiguous()
-            held.append(p)  # until the step is done
-        parameters[name] = p.data_ptr()
+        parameters.append(p.t().contiguous() if transposed else p)
     h_0, c_0 = state
     rows = x.shape[0]
     y, h_n, c_n = empty([rows, plan.h[1]], x), empty(h_0.shape, x), empty(c_0.shape, x)
-    pointers = streaming.Pointers(*(t.data_ptr() for t in (x, h_0, c_0, y, h_n, c_n)))
-    streaming.run(plan, rows, dtype == paddle.float64, threads(), pointers, parameters)
+    pointers = [t.data_ptr() for t in (x, h_0, c_0, y, h_n, c_n)]
+    places = [p.data_ptr() for p in parameters]
+    streaming.run(plan, rows, dtype == paddle.float64, threads(), pointers, places)
     return y, (h_n, c_n)
+
+
+class Steps:
+    """See unilstm.stream. h, c: the stream's own."""
+
+    def __init__(self, plan: streaming.Plan, layer: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
+        tensors = layer._tensors()
+        self._held = [tensors[name].detach().contiguous() for name in plan.names]
+        self._h, self._c = h.contiguous(), c.contiguous()
+        self._x = [plan.inputs] if rows is None else [rows, plan.inputs]
+        self._y, self._dtype = [*self._x[:-1], plan.h[1]], h.dtype
+        places = [t.data_ptr() for t in self._held]
+        double = self._dtype == paddle.float64
+        self._stream = streaming.Stream(plan, rows or 1, double, self._h.data_ptr(), self._c.data_ptr(), places)
+
+    def plain(self, x: Any) -> bool:
+        return type(x) is paddle.Tensor and x.shape == self._x and _dense(x, self._dtype)
+
+    def tidy(self, x: Tensor) -> Tensor:
+        if not x.place.is_cpu_place():
+            raise InputError(f"x is on {x.place} but the layer is on the CPU. Move one of them.")
+        return x.detach().contiguous()
+
+    def run(self, x: Tensor) -> Tensor:
+        y = empty(self._y, self._h)
+        self._stream.step(x.data_ptr(), y.data_ptr(), threads())
+        return y
+
+    def state(self) -> tuple[Tensor, Tensor]:
+        return self._h.clone(), self._c.clone()
+
+    def set_state(self, h: Tensor, c: Tensor) -> None:
+        paddle.assign(h, self._h)
+        paddle.assign(c, self._c)
+        self._stream.move(self._h.data_ptr(), self._c.data_ptr())
+
+
+def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
+    """None where the kernel does not serve."""
+    known = dtype_name(h.dtype) in ("float32", "float64") and h.place.is_cpu_place()
+    if layer.path not in ("auto", "kernel") or not known:
+        return None
+    plan = streaming.plan(layer.spec)
+    return None if plan is None else Steps(plan, layer, h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -15,7 +15,7 @@ from unilstm.weights import Weights
 
 from . import streaming
 from .native import paths
-from .ops import TorchOps
+from .ops import TorchOps, tracing
 
 
 class LSTM(torch.nn.Module, LayerMethods):
@@ -68,6 +68,19 @@ class LSTM(torch.nn.Module, LayerMethods):
         y, finals, *every_c = self._run(padded, state, known, self._masks(key, masks, padded, self.training), cells)
         packed = [_pack_like(sequence if first else sequence.transpose(0, 1), known, x) for sequence in (y, *every_c)]
         return (packed[0], finals, *packed[1:])
+
+    def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
+        return streaming.steps(self, h, c, rows)
+
+    def _versions(self) -> Any:
+        return [(p._version, p.data_ptr()) for p in self._parameters.values()]  # type: ignore[union-attr]
+
+    def _without_gradients(self) -> Any:
+        return torch.no_grad()
+
+    def _check_streamed(self, x: Any) -> None:
+        if tracing():
+            raise InputError("a stream's steps cannot be traced or compiled. Use layer.step(x, state) there.")
 
     def _draw_key(self) -> Any:
         return torch.randint(0, 2**32, (2,), dtype=torch.int64)

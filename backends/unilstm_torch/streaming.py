@@ -1,4 +1,4 @@
-"""One step of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
+"""Steps of a stream, straight into the kernel; see unilstm_kernels/streaming.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from unilstm.errors import InputError
 from unilstm_kernels import library, streaming
 
 from .scan import serves
@@ -25,19 +26,67 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     plan, params = streaming.plan(layer.spec), layer._parameters
     if plan is None or not _plain(plan, x, state):
         return None
-    dtype, parameters = x.dtype, {}
+    dtype, parameters = x.dtype, []
     for name in plan.names:
         p = params.get(name)
         if type(p) is not torch.nn.Parameter or not _dense(p, dtype):
             return None
-        parameters[name] = p.data_ptr()
+        parameters.append(p)
     h_0, c_0 = state
     rows = x.shape[0]
-    y, h_n, c_n = x.new_empty((rows, plan.h[1])), x.new_empty(h_0.shape), x.new_empty(c_0.shape)
-    pointers = streaming.Pointers(*map(Tensor.data_ptr, (x, h_0, c_0, y, h_n, c_n)))
-    threads = library.threads(torch.get_num_threads())
-    streaming.run(plan, rows, dtype == torch.float64, threads, pointers, parameters)
+    h_n, c_n = torch.empty_like(h_0), torch.empty_like(c_0)  # sooner there than by their shapes
+    y = torch.empty_like(h_n[0]) if plan.h[0] == 1 else x.new_empty((rows, plan.h[1]))
+    pointers = [t.data_ptr() for t in (x, h_0, c_0, y, h_n, c_n)]
+    places = [p.data_ptr() for p in parameters]
+    streaming.run(plan, rows, dtype == torch.float64, _threads(), pointers, places)
     return y, (h_n, c_n)
+
+
+def _threads() -> int:
+    return library.threads(torch.get_num_threads())
+
+
+class Steps:
+    """See unilstm.stream. h, c: the stream's own."""
+
+    def __init__(self, plan: streaming.Plan, layer: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
+        tensors = layer._tensors()
+        self._held = [tensors[name].detach().contiguous() for name in plan.names]
+        self._h, self._c = h.contiguous(), c.contiguous()
+        self._x = (plan.inputs,) if rows is None else (rows, plan.inputs)
+        self._y, self._dtype = (*self._x[:-1], plan.h[1]), h.dtype
+        places = [t.data_ptr() for t in self._held]
+        double = self._dtype == torch.float64
+        self._stream = streaming.Stream(plan, rows or 1, double, self._h.data_ptr(), self._c.data_ptr(), places)
+
+    def plain(self, x: Any) -> bool:
+        fits = type(x) is Tensor and x.dtype is self._dtype and x.shape == self._x
+        return fits and x.is_cpu and x.is_contiguous()
+
+    def tidy(self, x: Tensor) -> Tensor:
+        if not x.is_cpu:
+            raise InputError(f"x is on {x.device} but the layer is on cpu. Move one of them.")
+        return x.detach().as_subclass(Tensor).contiguous()
+
+    def run(self, x: Tensor) -> Tensor:
+        y = torch.empty(self._y, dtype=self._dtype)
+        self._stream.step(x.data_ptr(), y.data_ptr(), _threads())
+        return y
+
+    def state(self) -> tuple[Tensor, Tensor]:
+        return self._h.clone(), self._c.clone()
+
+    def set_state(self, h: Tensor, c: Tensor) -> None:
+        self._h.copy_(h)
+        self._c.copy_(c)
+
+
+def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
+    """None where the kernel does not serve."""
+    if layer.path not in ("auto", "kernel") or h.dtype not in _DTYPES or not h.is_cpu:
+        return None
+    plan = streaming.plan(layer.spec)
+    return None if plan is None else Steps(plan, layer, h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

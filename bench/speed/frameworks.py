@@ -12,7 +12,7 @@ import unilstm
 from unilstm import LSTMSpec
 
 from .measuring import Run
-from .subject import Framework, Model, Shape, numbers, standard
+from .subject import Framework, Model, Shape, carried, numbers, standard, streamed
 
 
 class Torch(Framework):
@@ -93,8 +93,12 @@ class Torch(Framework):
         b, _, i, h = shape
         x, state = torch.rand(b, i), (torch.rand(1, b, h), torch.rand(1, b, h))
         own, ours = torch.nn.LSTM(i, h, batch_first=True), unilstm.LSTM(i, h, backend="torch", seed=0)
-        step = torch.no_grad()(lambda: ours.step(x, state))
-        return {"own": torch.no_grad()(lambda: own(x[:, None], state)), "ours": step}
+        still = torch.no_grad()
+        return {
+            "own": still(carried(lambda state: own(x[:, None], state)[1], state)),
+            "ours": still(carried(lambda state: ours.step(x, state)[1], state)),
+            "stream": streamed(ours, x, state),
+        }
 
 
 def _torch_lengths(lengths: Any) -> Any:
@@ -166,7 +170,11 @@ class Paddle(Framework):
         x, state = paddle.rand([b, i]), (paddle.rand([1, b, h]), paddle.rand([1, b, h]))
         own, ours = paddle.nn.LSTM(i, h), unilstm.LSTM(i, h, backend="paddle", seed=0)
         still = paddle.no_grad()
-        return {"own": still(lambda: own(x[:, None], state)), "ours": still(lambda: ours.step(x, state))}
+        return {
+            "own": still(carried(lambda state: own(x[:, None], state)[1], state)),
+            "ours": still(carried(lambda state: ours.step(x, state)[1], state)),
+            "stream": streamed(ours, x, state),
+        }
 
 
 class PaddleTwo(Paddle):
@@ -236,8 +244,9 @@ class Jax(Framework):
         p = cell.init(jax.random.key(0), carry, x)
         own, step = jax.jit(cell.apply), jax.jit(lambda layer, x, state: layer.step(x, state))
         return {
-            "own": lambda: jax.block_until_ready(own(p, carry, x)),
-            "ours": lambda: jax.block_until_ready(step(ours, x, state)),
+            "own": carried(lambda state: jax.block_until_ready(own(p, state, x))[0], carry),
+            "ours": carried(lambda state: jax.block_until_ready(step(ours, x, state))[1], state),
+            "stream": streamed(ours, x, state),
         }
 
 
@@ -263,7 +272,11 @@ class NumPy(Framework):
         b, _, i, h = shape
         x, state = np.ones((b, i), "float32"), tuple(np.ones((1, b, h), "float32") for _ in "hc")
         own, ours = (unilstm.LSTM(i, h, path=path, seed=0) for path in ("composed", "auto"))
-        return {"own": lambda: own.step(x, state), "ours": lambda: ours.step(x, state)}
+        return {
+            "own": carried(lambda state: own.step(x, state)[1], state),
+            "ours": carried(lambda state: ours.step(x, state)[1], state),
+            "stream": streamed(ours, x, state),
+        }
 
 
 def _pull(called: Any) -> Any:

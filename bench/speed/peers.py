@@ -12,7 +12,7 @@ import unilstm
 
 from .frameworks import Jax, NumPy, Paddle, PaddleTwo, Torch, without_gradients
 from .measuring import Run
-from .subject import Framework, Model, Shape
+from .subject import Framework, Model, Shape, carried, streamed
 
 
 class Keras(Framework):
@@ -89,9 +89,16 @@ class Onnx(Framework):
         b, _, i, h = shape
         session, names = self._session(shape, 1, ("state",))
         x, state = np.ones((b, i), "float32"), tuple(np.ones((1, b, h), "float32") for _ in "hc")
-        given = dict(zip(names, (x[:, None], *state), strict=True))
         ours = unilstm.LSTM(i, h, seed=0)
-        return {"own": lambda: session.run(None, given), "ours": lambda: ours.step(x, state)}
+
+        def own(state: Any) -> Any:
+            return session.run(None, dict(zip(names, (x[:, None], *state), strict=True)))[1:]
+
+        return {
+            "own": carried(own, state),
+            "ours": carried(lambda state: ours.step(x, state)[1], state),
+            "stream": streamed(ours, x, state),
+        }
 
 
 FRAMEWORKS: dict[str, Callable[[], Framework]] = {

@@ -11,7 +11,7 @@ from unilstm.presets import PRESETS, preset
 from . import accuracy as exactness
 from . import company as together
 from .measuring import SMALL, Run, flops, interleaved, peak_beyond
-from .subject import Framework, Model, Shape, ragged, standard
+from .subject import STEPS, Framework, Model, Shape, ragged, standard
 
 
 def sized(shape: Shape) -> Shape:
@@ -49,7 +49,8 @@ def streaming(framework: Framework) -> Iterator[Row]:
     """One step at a time, with the state carried on."""
     runs = framework.stream(STEP)
     if runs:
-        yield {"shape": STEP, "forward": interleaved(runs)}
+        times = interleaved(runs)
+        yield {"shape": STEP, "forward": {name: time / STEPS for name, time in times.items()}}
 
 
 def lengths(framework: Framework) -> Iterator[Row]:

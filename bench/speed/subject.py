@@ -63,8 +63,36 @@ class Framework:
         return None
 
     def stream(self, shape: Shape) -> dict[str, Run]:
-        """One step with a state: "own", the peer's, and "ours"."""
+        """`carried` steps: "own", the peer's, "ours", by step(), and "stream", by stream()."""
         return {}
+
+
+STEPS = 100
+
+
+def carried(step: Callable[[Any], Any], state: Any) -> Run:
+    """So many steps of a stream: step(state) returns the next one's state. A single step would be measured while the
+    other's threads still look out for work."""
+
+    def run() -> Any:
+        now = state
+        for _ in range(STEPS):
+            now = step(now)
+        return now
+
+    return run
+
+
+def streamed(layer: Any, x: Any, state: Any) -> Run:
+    """As many steps of layer.stream()."""
+    stream = layer.stream(state)
+
+    def run() -> Any:
+        for _ in range(STEPS):
+            y = stream(x)
+        return y
+
+    return run
 
 
 def numbers(shape: Shape) -> Any:

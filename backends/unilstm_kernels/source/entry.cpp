@@ -90,3 +90,32 @@ EXPORT int unilstm_mask(const MaskJob* job) {
 
 // One direction of one layer. 0; 1 without memory; 2 where no instruction set fits.
 EXPORT int unilstm_run(const Job* job, int backward) { return run_with(nullptr, (int)job->number[kThreads], job, backward); }
+
+// One step through every layer of a stack. layers: a job each, with all that does not depend on the call. about: the
+// number of layers, the features of h and of c, and of each layer how many parameters it has and where in the job each
+// goes. call: rows, double, threads; where x [B,I], h_0 [L,B,S], c_0 [L,B,C], y [B,S], h_n and c_n are, which may be
+// h_0 and c_0; where the layers' Packed are, or 0; and each parameter. As unilstm_run.
+EXPORT int unilstm_step(const Job* layers, const int64_t* about, const int64_t* call) {
+  int64_t size = call[1] ? 8 : 4, h_bytes = call[0] * about[1] * size, c_bytes = call[0] * about[2] * size;
+  const int64_t *place = about + 3, *parameter = call + 10;
+  const char* x = (const char*)call[3];
+  for (int64_t n = 0; n < about[0]; n++) {
+    Job job = layers[n];
+    job.number[kRows] = call[0], job.number[kStrideT] = call[0] * job.number[kInputs];
+    job.number[kDouble] = call[1], job.number[kThreads] = call[2];
+    const Array states[] = {kH0, kC0, kHn, kCn};
+    const int64_t from[] = {call[4], call[5], call[7], call[8]}, apart[] = {h_bytes, c_bytes, h_bytes, c_bytes};
+    for (int k = 0; k < 4; k++) job.array[states[k]] = (char*)from[k] + n * apart[k];
+    job.array[kX] = (void*)x, job.array[kY] = (void*)call[6];
+    if (call[9]) job.array[kPacked] = (Packed*)call[9] + n;
+    for (int64_t left = *place++; left; left--) job.array[*place++] = (void*)*parameter++;
+    if (int problem = unilstm_run(&job, false)) return problem;
+    x = (const char*)job.array[kHn];  // y is written anew
+  }
+  return 0;
+}
+
+// Give back the memory of so many Packed.
+EXPORT void unilstm_forget(Packed* packed, int64_t count) {
+  for (int64_t n = 0; n < count; n++) free(packed[n].memory), packed[n] = {};
+}

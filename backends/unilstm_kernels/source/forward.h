@@ -12,21 +12,26 @@ template <class T> struct Forward {
   const Shape<T> s;
   Team* team;
   Memory memory;
+  Lasting lasting;
   Order order{};
   T *of_x, *of_h, *of_r, *bias, *z_chunk, *c_now, *h_read, *m, *tile;
   const T** pointers;  // [members][2 * kRowChunk]
   const int64_t* place_of;  // of each row in the order
   int64_t chunk, tile_size;
+  Packed* const packed;  // null: weights are packed for this call alone
   const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
 
-  Forward(const Job& job, Team* team) : s(job), team(team), direct_x(s.steps * s.rows <= kRowChunk), direct_h(s.steps <= 2) {}
+  Forward(const Job& job, Team* team)
+    : s(job), team(team), packed((Packed*)job.array[kPacked]), direct_x(!packed && s.steps * s.rows <= kRowChunk), direct_h(!packed && s.steps <= 2) {}
 
   bool run() {
     if (!prepare()) return false;
-    each(team, s.units, [&](int64_t u, int) { pack(u); });
-    if (s.projected && !direct_h) each(team, parts(s.state, W), [&](int64_t p, int) {
-      pack_turned<T>(s.array(kWeightHr) + p * W * s.hidden, s.hidden, s.hidden, at_most(W, s.state - p * W), of_r + p * s.hidden * W);
-    });
+    if (s.steps == 1 && s.rows <= kRowChunk) {
+      only_step();
+      return true;
+    }
+    if (!lasting.there) each(team, s.units, [&](int64_t u, int) { pack(u); });
+    pack_projection();
     for (int64_t start = 0; start < s.steps; start += chunk) {
       int64_t end = at_most(s.steps, start + chunk);
       project_x(start, end);
@@ -36,21 +41,35 @@ template <class T> struct Forward {
     return true;
   }
 
+  // A call of one step and few rows, one block of units after another from x to h: the members meet once.
+  void only_step() {
+    int64_t count = order.active[0];
+    each(team, s.units, [&](int64_t u, int member) {
+      if (!lasting.there) pack(u);
+      project(0, 1, 0, u, u + 1, member);
+      unit_block(0, 0, count, u, member);
+    });
+    pack_projection();
+    after_units(0, count);
+    s.finish(c_now, s.hidden);
+  }
+
   bool prepare() {
     int members = team_size(team);
     bool keeps = s.array(kGates) != nullptr;
     chunk = at_most(s.steps, parts(kStepsRows, s.rows));
     tile_size = kRowChunk * s.line_row + kTurnedSize<T>;
+    Parts& packs = packed ? (Parts&)lasting : memory;
     int64_t o[] = {
-      memory.ask<T>(direct_x ? 0 : s.units * s.all_groups * W * s.inputs), memory.ask<T>(direct_h ? 0 : s.units * s.groups * W * s.state),
-      memory.ask<T>(s.projected && !direct_h ? parts(s.state, W) * W * s.hidden : 0), memory.ask<T>(s.units * s.all_groups * W),
+      packs.ask<T>(direct_x ? 0 : s.units * s.all_groups * W * s.inputs), packs.ask<T>(direct_h ? 0 : s.units * s.groups * W * s.state),
+      packs.ask<T>(s.projected && !direct_h ? parts(s.state, W) * W * s.hidden : 0), packs.ask<T>(s.units * s.all_groups * W),
       memory.ask<T>(keeps ? 0 : chunk * s.line_step), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
       memory.ask<T>(s.array(kMask) ? s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T*>(members * 2 * kRowChunk),
       memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
-    if (!memory.get()) return false;
+    if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
     T** to[] = {&of_x, &of_h, &of_r, &bias, &z_chunk, &c_now, &h_read, &m, &tile};
-    for (int k = 0; k < 9; k++) *to[k] = memory.at<T>(o[k]);
+    for (int k = 0; k < 9; k++) *to[k] = (k < 4 ? packs : memory).template at<T>(o[k]);
     pointers = memory.at<const T*>(o[9]);
     order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[12])};
     order.fill(s);
@@ -77,6 +96,13 @@ template <class T> struct Forward {
     }
   }
 
+  void pack_projection() {
+    if (!s.projected || direct_h || lasting.there) return;
+    each(team, parts(s.state, W), [&](int64_t p, int) {
+      pack_turned<T>(s.array(kWeightHr) + p * W * s.hidden, s.hidden, s.hidden, at_most(W, s.state - p * W), of_r + p * s.hidden * W);
+    });
+  }
+
   // The rows of a group's block of units, as they are stored.
   const T* weight_x(int64_t u, int64_t g) const {
     int64_t row = u * W + (g == s.groups ? 0 : g * s.hidden);
@@ -90,14 +116,16 @@ template <class T> struct Forward {
 
   // z of some steps, as far as it is of x: pieces of rows, each times cuts of the blocks of units.
   void project_x(int64_t start, int64_t end) {
-    bool by_step = s.rows >= kManyRows;
-    int64_t pieces = by_step ? (end - start) * parts(s.rows, kRowChunk) : parts((end - start) * s.rows, kRowChunk);
+    int64_t pieces = s.rows >= kManyRows ? (end - start) * parts(s.rows, kRowChunk) : parts((end - start) * s.rows, kRowChunk);
     int64_t cuts = direct_x ? s.units : at_most(s.units, parts(4 * team_size(team), pieces));
     each(team, pieces * cuts, [&](int64_t item, int member) {
-      int64_t from = s.units * (item % cuts) / cuts, to = s.units * (item % cuts + 1) / cuts;
-      if (by_step) project_step(start, item / cuts, from, to, member);
-      else project_steps(start, end, item / cuts, from, to, member);
+      project(start, end, item / cuts, s.units * (item % cuts) / cuts, s.units * (item % cuts + 1) / cuts, member);
     });
+  }
+
+  void project(int64_t start, int64_t end, int64_t piece, int64_t from, int64_t to, int member) {
+    if (s.rows >= kManyRows) project_step(start, piece, from, to, member);
+    else project_steps(start, end, piece, from, to, member);
   }
 
   // Rows of one step: straight into their lines.
@@ -149,6 +177,10 @@ template <class T> struct Forward {
   void step(int64_t t, int64_t in_chunk) {
     int64_t count = order.active[t];
     each(team, s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, count, u, member); });
+    after_units(t, count);
+  }
+
+  void after_units(int64_t t, int64_t count) {
     if (s.projected)
       each(team, parts(s.state, W), [&](int64_t p, int member) { project_h(t, count, p, member); });
     else if (s.array(kMask) && count)

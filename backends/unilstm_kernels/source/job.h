@@ -52,7 +52,15 @@ enum Array {
   kDy, kDhn, kDcn, kDcells,
   kDx, kDh0, kDc0, kDWeightIh, kDWeightHh, kDBias, kDWeightCh, kDWeightXh, kDBiasXh, kDWeightHr,
   kDGammaIh, kDGammaHh, kDGamma, kDGammaC, kDBetaC, kDWeightGg, kDWeightXa, kDBiasXa,
+  // a Packed, for calls whose weights are the same each time
+  kPacked,
   kArrays
+};
+
+// The weights of a direction as the forward call uses them. All 0 at first; the first call fills it. See unilstm_forget.
+struct Packed {
+  int64_t stamp, bytes;  // for which instruction set and type
+  void* memory;
 };
 
 struct Job {

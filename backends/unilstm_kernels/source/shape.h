@@ -1,5 +1,6 @@
 // Sizes of a job, the order of its rows, and its memory.
 #pragma once
+#include <stdlib.h>
 #include "functions.h"
 #include "memory.h"
 #include "team.h"
@@ -7,20 +8,39 @@
 
 namespace {
 
-// Memory of one call, taken at once: ask for parts, then get() it, then take each part by its offset.
-struct Memory {
+// Memory taken at once: ask for parts, then get() it, then take each part by its offset.
+struct Parts {
   int64_t bytes = 0;
   char* base = nullptr;
-  Memory() = default;
-  Memory(const Memory&) = delete;
-  ~Memory() { memory_give(base); }
   template <class T> int64_t ask(int64_t count) {
     int64_t at = bytes;
     bytes += parts(count * (int64_t)sizeof(T), 64) * 64;
     return at;
   }
-  bool get() { return (base = (char*)memory_take(bytes + 64)) != nullptr; }
   template <class T> T* at(int64_t offset) const { return (T*)(base + offset); }
+};
+
+// That of one call.
+struct Memory : Parts {
+  Memory() = default;
+  Memory(const Memory&) = delete;
+  ~Memory() { memory_give(base); }
+  bool get() { return (base = (char*)memory_take(bytes + 64)) != nullptr; }
+};
+
+// That of weights packed for many calls. there: did a call before this one fill it?
+struct Lasting : Parts {
+  bool there = false;
+  bool get(Packed* packed, int64_t type_bytes) {
+    int64_t stamp = kBytes * 16 + type_bytes;
+    there = packed->memory && packed->stamp == stamp && packed->bytes == bytes;
+    if (!there) {
+      free(packed->memory);
+      *packed = {stamp, bytes, nullptr};
+      if (posix_memalign(&packed->memory, 64, bytes + 64)) packed->memory = nullptr;
+    }
+    return (base = (char*)packed->memory) != nullptr;
+  }
 };
 
 // z of forward.h, and what is kept of it, [T][lines][B][groups][kLine]: all that a block of units reads of a step lies

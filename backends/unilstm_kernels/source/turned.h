@@ -98,14 +98,15 @@ template <class T, int MR> INLINE void sum_turned(const T* const* a, const T* w,
 }
 
 // c [MR, 2 kTurned] += a · w^T without a panel between. Two blocks of k at a time: one's additions wait for one another.
-template <class T, int MR> static void rows_by_turned(int64_t K, const T* const* a, const T* w, T* c, int64_t row_stride) {
+// next: where the weights begin that are read after these.
+template <class T, int MR> static void rows_by_turned(int64_t K, const T* const* a, const T* w, const T* next, T* c, int64_t row_stride) {
   constexpr int Q = kQuarter<T>, N = kTurned<T>;
   for (int64_t start = 0; start < K; start += 2 * kBlock) {
     int64_t middle = at_most(K, start + kBlock), end = at_most(K, start + 2 * kBlock), both = end - middle;
     typename Turn<T>::V sum[2][MR][2] = {};
     int64_t k = start;
     // What comes next of these outputs, and of the next ones, a row at a time: more streams than the processor follows.
-    const T* ahead = end < K ? w + end : w + 2 * N * K;
+    const T* ahead = end < K ? w + end : next;
     for (int64_t row = 0; k < start + both; k += Q, row++) {
       if (row < 2 * N)
         for (int64_t line = 0; line < 2 * kBlock; line += 64 / (int64_t)sizeof(T)) __builtin_prefetch(ahead + row * K + line);
@@ -134,11 +135,13 @@ template <class T> constexpr int64_t kTurnedSize = kTogether * kBlock * kWide<T>
 template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, Place<T> to, T* scratch) {
   constexpr int W = kWide<T>;
   if (without_panel<T>(K, rows, outputs)) {
-    for (int64_t n = 0; n < count * W; n += 2 * kTurned<T>) {
-      const T* from = w + (n / W * apart + n % W) * K;
+    const T* from = w;
+    for (int64_t n = 0, then = 2 * kTurned<T>; n < count * W; n = then, then += 2 * kTurned<T>) {
+      const T* next = w + (then < count * W ? then / W * apart + then % W : W) * K;
       T* c = to.on(0, n / W).c + n % W;
-      if (rows == 1) rows_by_turned<T, 1>(K, a, from, c, to.row);
-      else if (rows == 2) rows_by_turned<T, 2>(K, a, from, c, to.row);
+      if (rows == 1) rows_by_turned<T, 1>(K, a, from, next, c, to.row);
+      else if (rows == 2) rows_by_turned<T, 2>(K, a, from, next, c, to.row);
+      from = next;
     }
     return;
   }

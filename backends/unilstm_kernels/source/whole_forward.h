@@ -38,15 +38,17 @@ template <class T> struct WholeForward {
   const Shape<T>& s;
   Team* team;
   Memory memory;
+  Lasting lasting;
   Order order{};
   Panels<T> of_x{}, of_h{}, of_gates{}, of_r{};
   T *bias, *start_x, *z_chunk, *z_h, *z_gates, *c_now, *h_read, *m, *tile, *scratch;
   const T** pointers;
   int64_t chunk, tile_size, scratch_size;
+  Packed* const packed;  // null: weights are packed for this call alone
   const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
 
   WholeForward(const Job& job, Team* team)
-    : w(job), s(w.s), team(team), direct_x(s.steps * s.rows <= kRowChunk), direct_h(s.steps <= 2) {}
+    : w(job), s(w.s), team(team), packed((Packed*)job.array[kPacked]), direct_x(!packed && s.steps * s.rows <= kRowChunk), direct_h(!packed && s.steps <= 2) {}
 
   bool run() {
     if (!prepare()) return false;
@@ -70,10 +72,11 @@ template <class T> struct WholeForward {
     struct { Panels<T>* panels; int64_t rows, sections, depth; bool direct; } all[] = {
       {&of_x, w.all_width, 3, s.inputs, direct_x}, {&of_h, w.width, w.sections(), s.state, direct_h},
       {&of_gates, again, 1, again, direct_h}, {&of_r, s.projected ? s.state : 0, 1, s.hidden, direct_h}};
-    int64_t packed[4], places[4], weights[4];
+    Parts& packs = packed ? (Parts&)lasting : memory;
+    int64_t panels[4], places[4], weights[4];
     for (int k = 0; k < 4; k++) {
       int64_t most = Panels<T>::most(all[k].rows, all[k].sections);
-      packed[k] = memory.ask<T>(all[k].direct ? 0 : most * W * all[k].depth);
+      panels[k] = packs.ask<T>(all[k].direct ? 0 : most * W * all[k].depth);
       places[k] = memory.ask<int64_t>(3 * most), weights[k] = memory.ask<T*>(most);
     }
     int64_t o[] = {
@@ -82,7 +85,7 @@ template <class T> struct WholeForward {
       memory.ask<T>(w.mask(0, 0) ? w.sections() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(members * scratch_size),
       memory.ask<T*>(members * 2 * kRowChunk), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
-    if (!memory.get()) return false;
+    if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
     T** to[] = {&bias, &start_x, &z_chunk, &z_h, &z_gates, &c_now, &h_read, &m, &tile, &scratch};
     for (int k = 0; k < 10; k++) *to[k] = memory.at<T>(o[k]);
     pointers = memory.at<const T*>(o[10]);
@@ -90,8 +93,8 @@ template <class T> struct WholeForward {
     order.fill(s);
     for (int k = 0; k < 4; k++) {
       int64_t most = Panels<T>::most(all[k].rows, all[k].sections), *places_k = memory.at<int64_t>(places[k]);
-      T* panels = all[k].direct ? nullptr : memory.at<T>(packed[k]);
-      *all[k].panels = {panels, memory.at<const T*>(weights[k]), places_k, places_k + most, places_k + 2 * most, 0, all[k].depth};
+      T* at = all[k].direct ? nullptr : packs.at<T>(panels[k]);
+      *all[k].panels = {at, memory.at<const T*>(weights[k]), places_k, places_k + most, places_k + 2 * most, 0, all[k].depth};
     }
     return true;
   }
@@ -107,7 +110,7 @@ template <class T> struct WholeForward {
     of_r.place(1, [&](int64_t) { return Group{0, state}; }, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; });
     const Panels<T>* const all[] = {&of_x, &of_h, &of_gates, &of_r};
     for (const Panels<T>* panels : all)
-      if (panels->packed) each(team, panels->count, [&](int64_t p, int) { panels->pack(p); });
+      if (panels->packed && !lasting.there) each(team, panels->count, [&](int64_t p, int) { panels->pack(p); });
     for (int64_t k = 0; k < w.all_width; k++) bias[k] = w.bias(k), start_x[k] = w.norm && k < w.width ? 0 : bias[k];
     if (!s.array(kCells)) memcpy(c_now, s.array(kC0), s.rows * w.slots_width * sizeof(T));
     if (!w.mask(0, 0)) return;
