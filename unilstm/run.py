@@ -170,9 +170,13 @@ def scan_direction(
 
 def given_of_steps(ops: Ops, spec: LSTMSpec, call: LayerCall, p: dict[str, Tensor], masks: dict[str, Tensor]) -> Any:
     """What a step is given beside the state, of all steps: [T, B, …] each, or None."""
+    return (*masks_of_steps(ops, spec, call, masks), *get(spec.cell).given(ops, spec, p, call.input(ops, masks)))
+
+
+def masks_of_steps(ops: Ops, spec: LSTMSpec, call: LayerCall, masks: dict[str, Tensor]) -> Any:
+    """The first of that: is the step before the row's length, and its masks."""
     recurrent = masks.get("recurrent") if spec.recurrent_dropout_kind == "candidate" else None
-    kept = (masks.get(f"zoneout_{part}") for part in ("hidden", "cell"))
-    return (call.valid(ops), recurrent, *kept, *get(spec.cell).given(ops, spec, p, call.input(ops, masks)))
+    return call.valid(ops), recurrent, masks.get("zoneout_hidden"), masks.get("zoneout_cell")
 
 
 def one_step(ops: Ops, spec: LSTMSpec, p: dict[str, Tensor], masks: dict[str, Tensor], cells: bool) -> Any:

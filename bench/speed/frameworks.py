@@ -58,13 +58,19 @@ class Torch(Framework):
         )
 
     def loop(self, spec: LSTMSpec) -> Model:
+        return self._composed(spec, None)
+
+    def cell(self, spec: LSTMSpec) -> Model:
+        return self._composed(spec, step_by_step)
+
+    def _composed(self, spec: LSTMSpec, scan: Any) -> Model:
         from unilstm.paths import Path
         from unilstm.run import composed
         from unilstm_torch.ops import TorchOps
 
         layer = unilstm.LSTM(spec, backend="torch", path="composed", seed=0)
         ops = TorchOps()
-        plain = Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call))
+        plain = Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call, scan))
         layer._paths = lambda: (plain,)
         return self.of_layer(layer)
 
@@ -99,6 +105,24 @@ class Torch(Framework):
             "ours": still(carried(lambda state: ours.step(x, state)[1], state)),
             "stream": streamed(ours, x, state),
         }
+
+
+def step_by_step(ops: Any, spec: LSTMSpec, call: Any, reverse: bool, state: Any, p: Any, masks: Any) -> Any:
+    """unilstm.run.scan_direction as a cell in a loop has it: each step makes its own product with x."""
+    from unilstm.cells import get
+    from unilstm.run import DirectionResult, masks_of_steps, one_step
+
+    p = dict(p)
+    if "bias_ih" in p:
+        p["bias"] = p.pop("bias_ih") + p.pop("bias_hh")
+    body = one_step(ops, spec, p, masks, call.cells)
+
+    def step(carry: Any, given: Any) -> Any:
+        *of_step, x = given
+        return body(carry, (*of_step, *get(spec.cell).given(ops, spec, p, x)))
+
+    (h, c), outs = ops.scan(step, state, (*masks_of_steps(ops, spec, call, masks), call.input(ops, masks)), reverse)
+    return DirectionResult(outs[0], h, c, outs[1] if call.cells else None)
 
 
 def _torch_lengths(lengths: Any) -> Any:

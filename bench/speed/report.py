@@ -146,19 +146,20 @@ def of_presets(by: dict[str, Rows]) -> str:
         rows.append([name, *cells])
     head = ["preset"]
     for name, found in by.items():
-        said = {"loop": "to a loop in Python", "peer": "to array-lstm"}
+        said = {"cell": "to a cell in Python", "loop": "to a loop", "peer": "to array-lstm"}
         head += [f"{name}: path", "to vanilla", *(said[other] for other in _others(found))]
     return f"""## Every preset
 
-One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM; on torch also to the same equations as a loop of its
-operations in Python, and to array-lstm where that has the variant.
+One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM; on torch also to the same equations as a cell of its
+operations called step after step in Python, to a loop that makes the products with x of all steps before it (the
+composed path without its own backward), and to array-lstm where that has the variant.
 
 {_table(head, rows)}"""
 
 
 def _others(found: Rows) -> list[str]:
     """What else stands beside any of these presets."""
-    return [other for other in ("loop", "peer") if any(other in row["forward"] for row in found)]
+    return [other for other in ("cell", "loop", "peer") if any(other in row["forward"] for row in found)]
 
 
 def of_growth(by: dict[str, Rows]) -> str:

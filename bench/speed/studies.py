@@ -65,13 +65,15 @@ def lengths(framework: Framework) -> Iterator[Row]:
 
 
 def presets(framework: Framework) -> Iterator[Row]:
-    """One layer of every preset beside the vanilla one, a loop of the framework's operations and another's layer."""
+    """One layer of every preset beside the vanilla one, a cell and a loop of the framework's operations, and another's
+    layer."""
     vanilla = framework.ours(standard(USUAL))
     for name, one in PRESETS.items():
         needs = {need: NEEDS[need] for need in one.needs}
         spec = preset(name, input_size=USUAL[2], hidden_size=USUAL[3], num_layers=1, direction="forward", **needs)
         ours = framework.ours(spec)
-        models = {"vanilla": vanilla, "ours": ours, "loop": framework.loop(spec), "peer": framework.variant(spec)}
+        others = {"cell": framework.cell(spec), "loop": framework.loop(spec), "peer": framework.variant(spec)}
+        models = {"vanilla": vanilla, "ours": ours, **others}
         yield {"preset": name, "path": ours.path} | _times(framework, USUAL, models)
 
 

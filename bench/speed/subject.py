@@ -47,7 +47,11 @@ class Framework:
         return None
 
     def loop(self, spec: LSTMSpec) -> Model | None:
-        """The same variant as a loop of the framework's own operations in Python."""
+        """The same variant as a loop of the framework's own operations, the products with x made before it."""
+        return None
+
+    def cell(self, spec: LSTMSpec) -> Model | None:
+        """The same variant as a cell that is called step after step in Python."""
         return None
 
     def variant(self, spec: LSTMSpec) -> Model | None:
