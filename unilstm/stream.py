@@ -81,7 +81,7 @@ class Stream:
             if steps is not None:
                 return steps.run(x if steps.plain(x) else steps.tidy(self._checked(x)))
             with layer._without_gradients():
-                y, self._state = layer._run_step(self._checked(x), self._state, None)
+                y, self._state = layer._evaluated_step(self._checked(x), self._state)
             return y
 
     def _start(self, state: Any) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
-from . import eager, streaming
+from . import eager
 from .native import paths
 from .ops import OPS, JaxOps
 
@@ -56,8 +56,8 @@ class LSTM(LayerMethods):
             return eager.step(self, x, state)
         return self._run_step(x, state, masks)
 
-    def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
-        return streaming.steps(self, h, c, rows)
+    def _evaluated_step(self, x: Any, state: Any) -> Any:
+        return self.step(x, state)  # compiled as a whole where the kernel serves
 
     def _versions(self) -> Any:
         return list(map(id, self.params.values()))

@@ -267,10 +267,11 @@ class Jax(Framework):
         carry = cell.initialize_carry(jax.random.key(0), x.shape)
         p = cell.init(jax.random.key(0), carry, x)
         own, step = jax.jit(cell.apply), jax.jit(lambda layer, x, state: layer.step(x, state))
+        stream = streamed(ours, x, state)
         return {
             "own": carried(lambda state: jax.block_until_ready(own(p, state, x))[0], carry),
             "ours": carried(lambda state: jax.block_until_ready(step(ours, x, state))[1], state),
-            "stream": streamed(ours, x, state),
+            "stream": lambda: jax.block_until_ready(stream()),
         }
 
 
