@@ -102,7 +102,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         return streaming.steps(self, h, c, rows)
 
     def _versions(self) -> Any:
-        return [(p.inplace_version, p.data_ptr()) for p in self.parameters()]
+        return [(p.inplace_version, p.data_ptr()) for p in self._parameters.values()]
 
     def _without_gradients(self) -> Any:
         return paddle.no_grad()

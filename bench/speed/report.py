@@ -114,7 +114,7 @@ weights as they are, and `layer.stream()`, which packs them once.
 
 
 def _micro(times: dict[str, float], other: str) -> tuple[str, str]:
-    return f"{1e6 * times[other]:.0f}", f"{times[other] / times['own']:.2f}"
+    return (f"{1e6 * times[other]:.0f}", f"{times[other] / times['own']:.2f}") if other in times else ("–", "–")
 
 
 def of_lengths(by: dict[str, Rows]) -> str:

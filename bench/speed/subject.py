@@ -75,8 +75,7 @@ STEPS = 100
 
 
 def carried(step: Callable[[Any], Any], state: Any) -> Run:
-    """So many steps of a stream: step(state) returns the next one's state. A single step would be measured while the
-    other's threads still look out for work."""
+    """So many steps of a stream: step(state) returns the next one's state."""
 
     def run() -> Any:
         now = state
