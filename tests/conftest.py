@@ -17,7 +17,7 @@ from unilstm import plugins
 from unilstm.errors import BackendUnavailable
 from unilstm.factory import LSTM
 from unilstm.masks import uniform
-from unilstm_kernels import library
+from unilstm_kernels import build, library
 
 BACKENDS = ("numpy", "torch", "paddle", "jax")
 FRAMEWORKS = ("torch", "paddle", "jax")
@@ -40,6 +40,14 @@ def require_kernel() -> None:
     missing = library.missing()
     if missing:
         pytest.skip(missing)
+
+
+def has_compiler() -> bool:
+    """Is there what builds the kernel, and what torch's inductor compiles with? CXX says so, too."""
+    try:
+        return bool(build.compiler())
+    except build.Unbuildable:
+        return False
 
 
 @pytest.fixture(params=BACKENDS)

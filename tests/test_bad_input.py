@@ -128,3 +128,29 @@ def test_float64_on_jax_without_x64_says_how_to_turn_it_on() -> None:
 def test_numpy_has_no_other_device() -> None:
     with pytest.raises(InputError, match="device='cuda': NumPy computes on the CPU"):
         unilstm.LSTM(4, 6, device="cuda", seed=0)
+
+
+@pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
+def test_a_parameter_of_another_shape_is_named(name: str) -> None:
+    """Before a path that works on memory reads beyond it."""
+    backend = require(name)
+    layer = unilstm.LSTM(4, 6, num_layers=2, backend=name, seed=0)
+    if name != "jax":
+        layer.eval()
+    wrong, x, step = (backend.tensor(np.ones(shape, "float32")) for shape in ((3, 3), (2, 5, 4), (2, 4)))
+    stream, (_, state) = layer.stream(batch_size=2), layer(x)
+    if name == "torch":
+        layer.weight_hh_l1.data = wrong
+    elif name == "paddle":
+        import paddle
+
+        layer.weight_hh_l1 = paddle.create_parameter([3, 3], "float32")
+    else:
+        layer.params["weight_hh_l1"] = wrong
+    message = r"parameter weight_hh_l1 has shape \[3, 3\], but its spec says \[24, 6\]"
+    with layer._without_gradients():
+        for call in (lambda: layer(x), lambda: layer.step(step, state), lambda: layer.stream(batch_size=2)):
+            with pytest.raises(unilstm.InputError, match=message):
+                call()
+        with pytest.raises(unilstm.InputError, match="weights have changed"):
+            stream(step)

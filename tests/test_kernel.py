@@ -3,7 +3,6 @@ whatever the instruction set. What the frameworks get of it is in the conformanc
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 import drive_kernel
 import unilstm
-from conftest import close, require_kernel
+from conftest import close, has_compiler, require_kernel
 from fuzz_kernel import Fuzzed, differences, try_one, usable
 from unilstm import LSTMSpec, Weights, masks
 from unilstm_kernels import build, job, library
@@ -22,7 +21,7 @@ from unilstm_numpy.ops import OPS
 
 def test_it_is_built_from_these_sources_where_there_is_a_compiler() -> None:
     """A stale library would be tested in the place of what the sources say."""
-    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+    if not has_compiler():
         pytest.skip("there is no C++ compiler here")
     assert build.current(), "run: python -m unilstm_kernels.build"
     assert not isinstance(library.library(), str)

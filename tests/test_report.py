@@ -188,10 +188,11 @@ def test_a_run_reports_progress_and_versions() -> None:
     seen: list[tuple[int, int, str]] = []
     found = run_conformance(
         ["numpy"],
-        select="outputs and vanilla-L1-forward",
+        select="outputs and vanilla-L1-forward and composed",
         progress=lambda done, of, r: seen.append((done, of, r.status)),
     )
     assert found.ok
+    assert seen
     assert seen == [(n + 1, len(seen), "passed") for n in range(len(seen))]
     assert found.environment["numpy"].startswith("numpy ")
 

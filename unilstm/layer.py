@@ -77,12 +77,8 @@ class LayerMethods:
 
     def _steps(self, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
         """For a stream from h [L, B, P or H], c [L, B, slots·H], which it may keep and change: a way faster than
-        _evaluated_step, if there is one."""
+        _run_step, if there is one."""
         return None
-
-    def _evaluated_step(self, x: Any, state: Any) -> tuple[Any, tuple[Any, Any]]:
-        """step(), in evaluation whatever the layer's mode."""
-        return self._run_step(x, state, None)
 
     def _versions(self) -> Any:
         """What differs once the weights have changed, as far as the framework tells."""

@@ -125,8 +125,18 @@ def _stack(ops: Ops, states: list[Tensor]) -> Tensor:
 def weights_of(
     spec: LSTMSpec, params: dict[str, Tensor], layer: int, direction: int, mask: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The arrays of one direction of one layer, by role. mask: of weight_hh."""
-    found = {role: params[name] for role, name in spec.roles[layer * spec.num_directions + direction]}
+    """The arrays of one direction of one layer, by role. mask: of weight_hh.
+
+    Raises InputError where one has got another shape than the spec's, which a path that works on its memory trusts.
+    """
+    found, shapes = {}, spec.shapes
+    for role, name in spec.roles[layer * spec.num_directions + direction]:
+        found[role] = params[name]
+        if tuple(found[role].shape) != shapes[name]:
+            raise InputError(
+                f"the layer's parameter {name} has shape {list(found[role].shape)}, but its spec says "
+                f"{list(shapes[name])}. Give it that, or build a layer of another spec."
+            )
     return found if mask is None else {**found, "weight_hh": found["weight_hh"] * mask}
 
 

@@ -109,7 +109,7 @@ class LSTMSpec:
         # Worked out now: torch.compile cannot trace the lock under which a cached_property is worked out (torch 2.13).
         _ = self.gate_names, self.peephole_names, self.row_groups, self.slots, hash(self)
         if self.num_layers <= _MOST_AHEAD:
-            _ = self.roles
+            _ = self.roles, self.shapes
 
     # What follows from the fields.
 
@@ -171,6 +171,19 @@ class LSTMSpec:
             roles += ["h_0", "c_0"] if self.learned_state else []
             found += [tuple((r, parameter_name(r, k, d)) for r in roles) for d in range(self.num_directions)]
         return tuple(found)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each parameter, by its canonical name."""
+        found: dict[str, tuple[int, ...]] = {}
+        c = (self.slots, self.hidden_size) if self.slots > 1 else (self.hidden_size,)
+        states = {"h_0": (self.state_size,), "c_0": c} if self.learned_state else {}
+        for k in range(self.num_layers):
+            arrays = cells.get(self.cell).arrays(self, self.layer_input_size(k))
+            of_roles = {array.role: array.shape for array in arrays} | states
+            for d in range(self.num_directions):
+                found |= {parameter_name(role, k, d): shape for role, shape in of_roles.items()}
+        return found
 
     @property
     def beyond_standard(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import calls
 from .errors import InputError
 from .ops import Tensor
-from .run import check_step
+from .run import check_step, weights_of
 
 if TYPE_CHECKING:
     from .layer import LayerMethods
@@ -81,12 +81,14 @@ class Stream:
             if steps is not None:
                 return steps.run(x if steps.plain(x) else steps.tidy(self._checked(x)))
             with layer._without_gradients():
-                y, self._state = layer._evaluated_step(self._checked(x), self._state)
+                y, self._state = layer._run_step(self._checked(x), self._state, None)
             return y
 
     def _start(self, state: Any) -> tuple[Tensor, Tensor]:
         """h [L, B, P or H] and c [L, B, slots·H], new, and how to give them back."""
         ops, spec, params = self._layer._ops(), self._layer.spec, self._layer._tensors()
+        for k in range(spec.num_layers):
+            weights_of(spec, params, k, 0)  # are they all right?
         one = next(iter(params.values()))
         shape = list(self._shape)
         shape.insert(1 if len(shape) == 2 and spec.batch_first else 0, 1)

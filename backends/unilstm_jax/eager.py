@@ -33,3 +33,38 @@ def call(cells: bool, layer: Any, x: Any, state: Any) -> Any:
 @jax.jit
 def step(layer: Any, x: Any, state: Any) -> Any:
     return layer._run_step(x, state, None)
+
+
+class Steps:
+    """See unilstm.stream: whether the kernel serves is asked once. The state is kept as step() takes it."""
+
+    def __init__(self, layer: Any, h: Any, c: Any, rows: int | None) -> None:
+        spec = layer.spec
+        lead = (spec.num_layers,) if rows is None else (spec.num_layers, rows)
+        of_c = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
+        self._layer, self._dtype, self._within = layer, h.dtype, (h.shape, c.shape)
+        self._shapes = (*lead, spec.state_size), (*lead, *of_c)
+        self._x = (spec.input_size,) if rows is None else (rows, spec.input_size)
+        self.set_state(h, c)
+
+    def plain(self, x: Any) -> bool:
+        fits = isinstance(x, jax.Array) and x.shape == self._x and x.dtype == self._dtype
+        return fits and not isinstance(x, jax.core.Tracer)
+
+    def tidy(self, x: Any) -> Any:
+        return jnp.asarray(x)
+
+    def run(self, x: Any) -> Any:
+        y, self._state = step(self._layer, x, self._state)
+        return y
+
+    def state(self) -> tuple[Any, Any]:
+        h, c = (part.reshape(shape) for part, shape in zip(self._state, self._within, strict=True))
+        return h, c
+
+    def set_state(self, h: Any, c: Any) -> None:
+        self._state = h.reshape(self._shapes[0]), c.reshape(self._shapes[1])
+
+
+def steps(layer: Any, h: Any, c: Any, rows: int | None) -> Steps | None:
+    return Steps(layer, h, c, rows) if serves(layer, h, (h, c)) else None

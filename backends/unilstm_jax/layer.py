@@ -56,8 +56,8 @@ class LSTM(LayerMethods):
             return eager.step(self, x, state)
         return self._run_step(x, state, masks)
 
-    def _evaluated_step(self, x: Any, state: Any) -> Any:
-        return self.step(x, state)  # compiled as a whole where the kernel serves
+    def _steps(self, h: Any, c: Any, rows: int | None) -> eager.Steps | None:
+        return eager.steps(self, h, c, rows) if type(self) is LSTM else None
 
     def _versions(self) -> Any:
         return list(map(id, self.params.values()))

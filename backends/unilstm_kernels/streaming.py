@@ -19,11 +19,12 @@ from . import job, library
 
 
 class Plan(NamedTuple):
-    """How a spec is streamed. names: of the parameters, in order. h, c: the shapes of the states without the rows,
-    which come second. jobs, about: see unilstm_step in source/entry.cpp; call: the type of what it takes beside."""
+    """How a spec is streamed. names, shapes: of the parameters, in order. h, c: the shapes of the states without the
+    rows, which come second. jobs, about: see unilstm_step in source/entry.cpp; call: the type of its last argument."""
 
     inputs: int
     names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
     h: tuple[int, ...]
     c: tuple[int, ...]
     jobs: ctypes.Array[job.Job]
@@ -59,7 +60,9 @@ def _plan(spec: LSTMSpec) -> Plan | None:
         names += given.values()
     shapes = (spec.num_layers, spec.state_size), (spec.num_layers, *c)
     call = ctypes.c_int64 * (10 + len(names))
-    return Plan(spec.layer_input_size(0), tuple(names), *shapes, jobs, (ctypes.c_int64 * len(about))(*about), call)
+    of_names = tuple(spec.shapes[name] for name in names)
+    numbers = (ctypes.c_int64 * len(about))(*about)
+    return Plan(spec.layer_input_size(0), tuple(names), of_names, *shapes, jobs, numbers, call)
 
 
 def run(plan: Plan, rows: int, double: bool, threads: int, pointers: Iterable[int], parameters: Iterable[int]) -> None:

@@ -21,7 +21,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | 
         return None
     dtype, weights = x.dtype, layer._weights
     arrays = [weights[name] for name in plan.names]
-    if not all(_dense(array, dtype) for array in arrays):
+    if not all(_dense(array, dtype) for array in arrays) or tuple(a.shape for a in arrays) != plan.shapes:
         return None
     h_0, c_0 = state
     rows = x.shape[0]
@@ -66,8 +66,10 @@ def steps(layer: Any, h: Array, c: Array, rows: int | None) -> Steps | None:
     """None where the kernel does not serve."""
     if layer.path not in ("auto", "kernel") or h.dtype not in _DTYPES:
         return None
-    plan = streaming.plan(layer.spec)
-    return None if plan is None else Steps(plan, layer._tensors(), h, c, rows)
+    plan, tensors = streaming.plan(layer.spec), layer._tensors()
+    if plan is None or not all(tensors[name].dtype == h.dtype for name in plan.names):
+        return None
+    return Steps(plan, tensors, h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -23,11 +23,14 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     if plan is None or not _plain(plan, x, state):
         return None
     dtype, parameters = x.dtype, []
-    for name in plan.names:
+    for name, shape in zip(plan.names, plan.shapes, strict=True):
         p, transposed = layer.own_parameter(name)
         if not _dense(p, dtype):
             return None
-        parameters.append(p.t().contiguous() if transposed else p)
+        p = p.t().contiguous() if transposed else p
+        if tuple(p.shape) != shape:
+            return None
+        parameters.append(p)
     h_0, c_0 = state
     rows = x.shape[0]
     y, h_n, c_n = empty([rows, plan.h[1]], x), empty(h_0.shape, x), empty(c_0.shape, x)
@@ -40,8 +43,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
 class Steps:
     """See unilstm.stream. h, c: the stream's own."""
 
-    def __init__(self, plan: streaming.Plan, layer: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
-        tensors = layer._tensors()
+    def __init__(self, plan: streaming.Plan, tensors: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
         self._held = [tensors[name].detach().contiguous() for name in plan.names]
         self._h, self._c = h.contiguous(), c.contiguous()
         self._x = [plan.inputs] if rows is None else [rows, plan.inputs]
@@ -77,8 +79,10 @@ def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
     known = dtype_name(h.dtype) in ("float32", "float64") and h.place.is_cpu_place()
     if layer.path not in ("auto", "kernel") or not known:
         return None
-    plan = streaming.plan(layer.spec)
-    return None if plan is None else Steps(plan, layer, h, c, rows)
+    plan, tensors = streaming.plan(layer.spec), layer._tensors()
+    if plan is None or not all(_dense(tensors[name].contiguous(), h.dtype) for name in plan.names):
+        return None
+    return Steps(plan, tensors, h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -27,9 +27,9 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     if plan is None or not _plain(plan, x, state):
         return None
     dtype, parameters = x.dtype, []
-    for name in plan.names:
+    for name, shape in zip(plan.names, plan.shapes, strict=True):
         p = params.get(name)
-        if type(p) is not torch.nn.Parameter or not _dense(p, dtype):
+        if type(p) is not torch.nn.Parameter or p.shape != shape or not _dense(p, dtype):
             return None
         parameters.append(p)
     h_0, c_0 = state
@@ -49,8 +49,7 @@ def _threads() -> int:
 class Steps:
     """See unilstm.stream. h, c: the stream's own."""
 
-    def __init__(self, plan: streaming.Plan, layer: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
-        tensors = layer._tensors()
+    def __init__(self, plan: streaming.Plan, tensors: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
         self._held = [tensors[name].detach().contiguous() for name in plan.names]
         self._h, self._c = h.contiguous(), c.contiguous()
         self._x = (plan.inputs,) if rows is None else (rows, plan.inputs)
@@ -85,8 +84,10 @@ def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
     """None where the kernel does not serve."""
     if layer.path not in ("auto", "kernel") or h.dtype not in _DTYPES or not h.is_cpu:
         return None
-    plan = streaming.plan(layer.spec)
-    return None if plan is None else Steps(plan, layer, h, c, rows)
+    plan, tensors = streaming.plan(layer.spec), layer._tensors()
+    if plan is None or not all(tensors[name].dtype is h.dtype and tensors[name].is_cpu for name in plan.names):
+        return None
+    return Steps(plan, tensors, h, c, rows)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -24,17 +24,17 @@ def _repeats() -> int:
 
 
 REPEATS = _repeats()
-# A run of 20 microseconds is repeated until it lasts this long, so that the clock's own cost does not count.
-SHORTEST = 2e-3
-# Before each measurement: idle threads of a library spin for some time (OpenBLAS's for 20 milliseconds) before they sleep,
+# A shorter run is repeated until all last this long: calls follow one another, and the clock's own cost does not count.
+SHORTEST = 10e-3
+# Before each measurement: idle threads of a library spin for a while (OpenBLAS's 20 milliseconds) before they sleep,
 # on processors that the next one measured is to have.
-REST = 0.05
+REST = 0.03
 
 
 def interleaved(runs: dict[str, Run], repeats: int = REPEATS, before: Run | None = None) -> dict[str, float]:
     """Median seconds of each, measured in turn so that a busy moment of the machine hits all of them.
 
-    before: what runs right before each of them, out of the count; else nothing has run for a moment.
+    before: what runs right before each of them, out of the count; else nothing, and then the run itself, once.
     """
     loops = {name: _loops(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -44,6 +44,7 @@ def interleaved(runs: dict[str, Run], repeats: int = REPEATS, before: Run | None
                 before()
             else:
                 time.sleep(REST)
+                run()  # wakes its own threads
             times[name].append(_once(run, loops[name]))
     return {name: statistics.median(measured) for name, measured in times.items()}
 
