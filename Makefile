@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz-kernel  5,000 drawn specs, shapes, strides and lengths through the kernel (half an hour of processor time)"
 	@echo "make lint         ruff and mypy"
 	@echo "make conformance  the wide conformance matrix, with a report in reports/"
-	@echo "make bench        the tables and plots of docs/benchmarks/ (three quarters of an hour)"
+	@echo "make bench        the tables and plots of docs/benchmarks/ (an hour)"
 	@echo "make parity       the figures and the plot of docs/training.md"
 	@echo "make sanitize     the kernel's own driver under the address, undefined and thread sanitizers (five minutes)"
 	@echo "make portable     the same driver by g++, by clang++ and for aarch64 in an emulator, where they are: the same bits"
