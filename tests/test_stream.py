@@ -224,3 +224,13 @@ def test_streams_run_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert all(mine == expected for mine in found)
+
+
+def test_the_default_device_of_torch_is_not_asked() -> None:
+    one = Streamed("torch", VANILLA)
+    import torch
+
+    stream, x = one.layer.stream(batch_size=2), one.x(0, 2)
+    with torch.device("meta"):
+        y = stream(x)
+    assert one.bits(y) == one.bits(one.step(x)[0])

@@ -69,7 +69,7 @@ class LayerMethods:
     def stream(self, state: Any = None, *, batch_size: int | None = None) -> Stream:
         """A stream of single steps that carries its state on: `y = stream(x)`, x [B, I], or [I] without batch_size=.
 
-        The same numbers as step(), sooner: the weights are read here, once, and must not change while it is used (see
+        The same numbers as step(), sooner: the weights are read once and must not change while it is used (see
         Stream). state: as step() takes it, the initial one if left out; with it batch_size= is known. Raises InputError
         where it does not fit, and for a spec with a reverse direction.
         """

@@ -68,7 +68,7 @@ class Steps:
         return x.detach().as_subclass(Tensor).contiguous()
 
     def run(self, x: Tensor) -> Tensor:
-        y = torch.empty(self._y, dtype=self._dtype)
+        y = torch.empty(self._y, dtype=self._dtype, device="cpu")
         self._stream.step(x.data_ptr(), y.data_ptr(), _threads())
         return y
 
