@@ -125,8 +125,7 @@ def _check_state(ops: Ops, spec: LSTMSpec, state: Any, rows: int | None, dtype: 
             "Give both, or none for zeros."
         )
     parts = []
-    c_sizes = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
-    for name, value, sizes in zip(("h_0", "c_0"), state, ((spec.state_size,), c_sizes), strict=True):
+    for name, value, sizes in zip(("h_0", "c_0"), state, ((spec.state_size,), spec.cell_shape), strict=True):
         lead = spec.num_layers * spec.num_directions
         want = (lead, *sizes) if rows is None else (lead, rows, *sizes)
         if tuple(value.shape) != want:

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 
-from . import cells
 from .errors import SpecError
 from .masks import uniform
 from .spec import LSTMSpec, parameter_name
@@ -64,11 +63,7 @@ class Parameter:
 
 def layer_parameters(spec: LSTMSpec, layer: int, direction: int) -> tuple[Parameter, ...]:
     """The parameters of one direction of one layer, in torch's order."""
-    arrays = cells.get(spec.cell).arrays(spec, spec.layer_input_size(layer))
-    if spec.learned_state:
-        c = (spec.slots, spec.hidden_size) if spec.slots > 1 else (spec.hidden_size,)
-        arrays += (cells.Array("h_0", (spec.state_size,)), cells.Array("c_0", c))
-    return tuple(Parameter(a.role, layer, direction, a.shape, a.gates, a.sizes) for a in arrays)
+    return tuple(Parameter(a.role, layer, direction, a.shape, a.gates, a.sizes) for a in spec.arrays(layer))
 
 
 def parameters(spec: LSTMSpec) -> dict[str, Parameter]:

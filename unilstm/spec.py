@@ -162,28 +162,32 @@ class LSTMSpec:
         where they are several: [L·D, B, slots, H]."""
         return cells.get(self.cell).num_slots(self)
 
+    @property
+    def cell_shape(self) -> tuple[int, ...]:
+        """c of one row: (H,), or (slots, H) where there are several."""
+        return (self.hidden_size,) if self.slots == 1 else (self.slots, self.hidden_size)
+
     @cached_property
     def roles(self) -> tuple[tuple[tuple[str, str], ...], ...]:
         """(role, canonical name) of each parameter, by direction and layer as the states are."""
         found = []
         for k in range(self.num_layers):
-            roles = [array.role for array in cells.get(self.cell).arrays(self, self.layer_input_size(k))]
-            roles += ["h_0", "c_0"] if self.learned_state else []
+            roles = [array.role for array in self.arrays(k)]
             found += [tuple((r, parameter_name(r, k, d)) for r in roles) for d in range(self.num_directions)]
         return tuple(found)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of each parameter, by its canonical name."""
-        found: dict[str, tuple[int, ...]] = {}
-        c = (self.slots, self.hidden_size) if self.slots > 1 else (self.hidden_size,)
-        states = {"h_0": (self.state_size,), "c_0": c} if self.learned_state else {}
-        for k in range(self.num_layers):
-            arrays = cells.get(self.cell).arrays(self, self.layer_input_size(k))
-            of_roles = {array.role: array.shape for array in arrays} | states
-            for d in range(self.num_directions):
-                found |= {parameter_name(role, k, d): shape for role, shape in of_roles.items()}
-        return found
+        layers, directions = range(self.num_layers), range(self.num_directions)
+        return {parameter_name(a.role, k, d): a.shape for k in layers for a in self.arrays(k) for d in directions}
+
+    def arrays(self, layer: int) -> tuple[cells.Array, ...]:
+        """Those of one direction of a layer: the cell's, and its initial state where that is learned."""
+        found = cells.get(self.cell).arrays(self, self.layer_input_size(layer))
+        if not self.learned_state:
+            return found
+        return (*found, cells.Array("h_0", (self.state_size,)), cells.Array("c_0", self.cell_shape))
 
     @property
     def beyond_standard(self) -> tuple[str, ...]:

@@ -41,9 +41,8 @@ class Steps:
     def __init__(self, layer: Any, h: Any, c: Any, rows: int | None) -> None:
         spec = layer.spec
         lead = (spec.num_layers,) if rows is None else (spec.num_layers, rows)
-        of_c = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
         self._layer, self._dtype, self._within = layer, h.dtype, (h.shape, c.shape)
-        self._shapes = (*lead, spec.state_size), (*lead, *of_c)
+        self._shapes = (*lead, spec.state_size), (*lead, *spec.cell_shape)
         self._x = (spec.input_size,) if rows is None else (rows, spec.input_size)
         self.set_state(h, c)
 

@@ -49,7 +49,6 @@ def _plan(spec: LSTMSpec) -> Plan | None:
     if spec.direction != "forward" or spec.residual:
         return None
     jobs, names = (job.Job * spec.num_layers)(), []
-    c = (spec.hidden_size,) if spec.slots == 1 else (spec.slots, spec.hidden_size)
     about = [spec.num_layers, spec.state_size, spec.slots * spec.hidden_size]
     for k, one in enumerate(jobs):
         inputs = spec.layer_input_size(k)
@@ -58,7 +57,7 @@ def _plan(spec: LSTMSpec) -> Plan | None:
         given = job.given(dict(spec.roles[k]))
         about += [len(given), *map(job.ARRAYS.index, given)]
         names += given.values()
-    shapes = (spec.num_layers, spec.state_size), (spec.num_layers, *c)
+    shapes = (spec.num_layers, spec.state_size), (spec.num_layers, *spec.cell_shape)
     call = ctypes.c_int64 * (10 + len(names))
     of_names = tuple(spec.shapes[name] for name in names)
     numbers = (ctypes.c_int64 * len(about))(*about)
