@@ -92,7 +92,8 @@ class Stream:
         one = next(iter(params.values()))
         shape = list(self._shape)
         shape.insert(1 if len(shape) == 2 and spec.batch_first else 0, 1)
-        self._form = calls.receive(ops, spec, ops.dtype(one), ops.zeros(shape, one), state, None)
+        self._dtype = ops.dtype(one)
+        self._form = calls.receive(ops, spec, self._dtype, ops.zeros(shape, one), state, None)
         states = calls.initial_state(ops, spec, params, self._form)
         return ops.stack([h for h, _ in states]), ops.stack([c for _, c in states])
 
@@ -107,9 +108,8 @@ class Stream:
                 f"x {got}, but this stream takes a {ops.tensor_kind()} {list(self._shape)}: [B, I], or [I] where "
                 "it was made without batch_size= and state=. Give that, or make a stream for this x."
             )
-        dtype = ops.dtype(next(iter(self._layer._tensors().values())))
-        if ops.dtype(x) != dtype:
-            raise InputError(f"x is {ops.dtype(x)} but the layer is {dtype}. Convert x.")
+        if ops.dtype(x) != self._dtype:
+            raise InputError(f"x is {ops.dtype(x)} but the layer is {self._dtype}. Convert x.")
         self._layer._check_streamed(x)
         return x
 

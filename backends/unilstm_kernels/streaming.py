@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unilstm.spec import LSTMSpec
@@ -83,23 +83,44 @@ class _Packed(ctypes.Structure):
     _fields_ = (("stamp", ctypes.c_int64), ("bytes", ctypes.c_int64), ("memory", ctypes.c_void_p))
 
 
-class Stream:
-    """Steps on weights that are packed at the first. h, c, parameters: where they are, for as long as this lives; a
-    step writes the state anew."""
+class Steps:
+    """A stream's steps (unilstm.stream) on weights that are packed at the first. h, c: the stream's own from now on.
 
-    def __init__(self, plan: Plan, rows: int, double: bool, h: int, c: int, parameters: Iterable[int]) -> None:
+    A backend says how its tensors are read and made: dense, pointer, empty, threads; and adds plain, tidy and state.
+    """
+
+    def __init__(self, plan: Plan, tensors: Mapping[str, Any], h: Any, c: Any, rows: int | None, double: bool) -> None:
+        self.x_shape = (plan.inputs,) if rows is None else (rows, plan.inputs)
+        self.y_shape = (*self.x_shape[:-1], plan.h[1])
+        self.dtype = h.dtype
+        self._plan, self._held = plan, [self.dense(tensors[name]) for name in plan.names]
         packed = (_Packed * len(plan.jobs))()
-        self._plan = plan
-        self._call = plan.call(rows, double, 1, 0, h, c, 0, h, c, ctypes.addressof(packed), *parameters)
+        places = map(self.pointer, self._held)
+        self._call = plan.call(rows or 1, double, 1, 0, 0, 0, 0, 0, 0, ctypes.addressof(packed), *places)
+        self.set_state(h, c)
         found: Any = library.library()
         weakref.finalize(self, found.unilstm_forget, packed, ctypes.c_int64(len(packed)))
 
-    def move(self, h: int, c: int) -> None:
-        """The state is elsewhere now."""
-        self._call[4] = self._call[7] = h
-        self._call[5] = self._call[8] = c
+    def set_state(self, h: Any, c: Any) -> None:
+        self.h, self.c = self.dense(h), self.dense(c)
+        self._call[4] = self._call[7] = self.pointer(self.h)  # a step writes it anew
+        self._call[5] = self._call[8] = self.pointer(self.c)
 
-    def step(self, x: int, y: int, threads: int) -> None:
-        call = self._call
-        call[2], call[3], call[6] = threads, x, y
+    def run(self, x: Any) -> Any:
+        y, call = self.empty(), self._call
+        call[2], call[3], call[6] = self.threads(), self.pointer(x), self.pointer(y)
         _step(self._plan, call)
+        return y
+
+    def dense(self, tensor: Any) -> Any:
+        raise NotImplementedError
+
+    def pointer(self, tensor: Any) -> int:
+        raise NotImplementedError
+
+    def empty(self) -> Any:
+        """A new y."""
+        raise NotImplementedError
+
+    def threads(self) -> int:
+        raise NotImplementedError

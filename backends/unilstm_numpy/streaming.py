@@ -32,34 +32,27 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Array, tuple[Array, Array]] | 
     return y, (h_n, c_n)
 
 
-class Steps:
-    """See unilstm.stream. h, c: the stream's own."""
-
-    def __init__(self, plan: streaming.Plan, tensors: Any, h: Array, c: Array, rows: int | None) -> None:
-        self._held = [np.ascontiguousarray(tensors[name]) for name in plan.names]
-        self._h, self._c = np.ascontiguousarray(h), np.ascontiguousarray(c)
-        self._x = (plan.inputs,) if rows is None else (rows, plan.inputs)
-        self._y, self._dtype = (*self._x[:-1], plan.h[1]), h.dtype
-        places = [a.ctypes.data for a in self._held]
-        double = self._dtype == np.float64
-        self._stream = streaming.Stream(plan, rows or 1, double, self._h.ctypes.data, self._c.ctypes.data, places)
-
+class Steps(streaming.Steps):
     def plain(self, x: Any) -> bool:
-        return type(x) is np.ndarray and x.shape == self._x and _dense(x, self._dtype)
+        return type(x) is np.ndarray and x.shape == self.x_shape and _dense(x, self.dtype)
 
     def tidy(self, x: Any) -> Array:
-        return np.ascontiguousarray(x)
-
-    def run(self, x: Array) -> Array:
-        y = np.empty(self._y, self._dtype)
-        self._stream.step(x.ctypes.data, y.ctypes.data, library.threads())
-        return y
+        return self.dense(x)
 
     def state(self) -> tuple[Array, Array]:
-        return self._h.copy(), self._c.copy()
+        return self.h.copy(), self.c.copy()
 
-    def set_state(self, h: Array, c: Array) -> None:
-        self._h[:], self._c[:] = h, c
+    def dense(self, tensor: Array) -> Array:
+        return np.ascontiguousarray(tensor)
+
+    def pointer(self, tensor: Array) -> int:
+        return int(tensor.ctypes.data)
+
+    def empty(self) -> Array:
+        return np.empty(self.y_shape, self.dtype)
+
+    def threads(self) -> int:
+        return library.threads()
 
 
 def steps(layer: Any, h: Array, c: Array, rows: int | None) -> Steps | None:
@@ -69,7 +62,7 @@ def steps(layer: Any, h: Array, c: Array, rows: int | None) -> Steps | None:
     plan, tensors = streaming.plan(layer.spec), layer._tensors()
     if plan is None or not all(tensors[name].dtype == h.dtype for name in plan.names):
         return None
-    return Steps(plan, tensors, h, c, rows)
+    return Steps(plan, tensors, h, c, rows, h.dtype == np.float64)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:

@@ -40,49 +40,39 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     return y, (h_n, c_n)
 
 
-class Steps:
-    """See unilstm.stream. h, c: the stream's own."""
-
-    def __init__(self, plan: streaming.Plan, tensors: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
-        self._held = [tensors[name].detach().contiguous() for name in plan.names]
-        self._h, self._c = h.contiguous(), c.contiguous()
-        self._x = [plan.inputs] if rows is None else [rows, plan.inputs]
-        self._y, self._dtype = [*self._x[:-1], plan.h[1]], h.dtype
-        places = [t.data_ptr() for t in self._held]
-        double = self._dtype == paddle.float64
-        self._stream = streaming.Stream(plan, rows or 1, double, self._h.data_ptr(), self._c.data_ptr(), places)
-
+class Steps(streaming.Steps):
     def plain(self, x: Any) -> bool:
-        return type(x) is paddle.Tensor and x.shape == self._x and _dense(x, self._dtype)
+        return type(x) is paddle.Tensor and tuple(x.shape) == self.x_shape and _dense(x, self.dtype)
 
     def tidy(self, x: Tensor) -> Tensor:
         if not x.place.is_cpu_place():
             raise InputError(f"x is on {x.place} but the layer is on the CPU. Move one of them.")
-        return x.detach().contiguous()
-
-    def run(self, x: Tensor) -> Tensor:
-        y = empty(self._y, self._h)
-        self._stream.step(x.data_ptr(), y.data_ptr(), threads())
-        return y
+        return self.dense(x)
 
     def state(self) -> tuple[Tensor, Tensor]:
-        return self._h.clone(), self._c.clone()
+        return self.h.clone(), self.c.clone()
 
-    def set_state(self, h: Tensor, c: Tensor) -> None:
-        paddle.assign(h, self._h)
-        paddle.assign(c, self._c)
-        self._stream.move(self._h.data_ptr(), self._c.data_ptr())
+    def dense(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().contiguous()
+
+    def pointer(self, tensor: Tensor) -> int:
+        return int(tensor.data_ptr())
+
+    def empty(self) -> Tensor:
+        return empty(self.y_shape, self.h)
+
+    def threads(self) -> int:
+        return threads()
 
 
 def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
     """None where the kernel does not serve."""
-    known = dtype_name(h.dtype) in ("float32", "float64") and h.place.is_cpu_place()
-    if layer.path not in ("auto", "kernel") or not known:
+    if layer.path not in ("auto", "kernel") or dtype_name(h.dtype) not in ("float32", "float64"):
         return None
     plan, tensors = streaming.plan(layer.spec), layer._tensors()
-    if plan is None or not all(_dense(tensors[name].contiguous(), h.dtype) for name in plan.names):
+    if plan is None or not all(_on_cpu(tensor, h.dtype) for tensor in (h, *(tensors[name] for name in plan.names))):
         return None
-    return Steps(plan, tensors, h, c, rows)
+    return Steps(plan, tensors, h, c, rows, h.dtype == paddle.float64)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
@@ -94,4 +84,8 @@ def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
 
 
 def _dense(tensor: Tensor, dtype: Any) -> bool:
-    return tensor.dtype == dtype and tensor.is_dense() and tensor.is_contiguous() and tensor.place.is_cpu_place()
+    return tensor.is_contiguous() and _on_cpu(tensor, dtype)
+
+
+def _on_cpu(tensor: Tensor, dtype: Any) -> bool:
+    return tensor.dtype == dtype and tensor.is_dense() and tensor.place.is_cpu_place()

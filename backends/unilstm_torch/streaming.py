@@ -46,38 +46,30 @@ def _threads() -> int:
     return library.threads(torch.get_num_threads())
 
 
-class Steps:
-    """See unilstm.stream. h, c: the stream's own."""
-
-    def __init__(self, plan: streaming.Plan, tensors: Any, h: Tensor, c: Tensor, rows: int | None) -> None:
-        self._held = [tensors[name].detach().contiguous() for name in plan.names]
-        self._h, self._c = h.contiguous(), c.contiguous()
-        self._x = (plan.inputs,) if rows is None else (rows, plan.inputs)
-        self._y, self._dtype = (*self._x[:-1], plan.h[1]), h.dtype
-        places = [t.data_ptr() for t in self._held]
-        double = self._dtype == torch.float64
-        self._stream = streaming.Stream(plan, rows or 1, double, self._h.data_ptr(), self._c.data_ptr(), places)
-
+class Steps(streaming.Steps):
     def plain(self, x: Any) -> bool:
-        fits = type(x) is Tensor and x.dtype is self._dtype and x.shape == self._x
+        fits = type(x) is Tensor and x.dtype is self.dtype and x.shape == self.x_shape
         return fits and x.is_cpu and x.is_contiguous()
 
     def tidy(self, x: Tensor) -> Tensor:
         if not x.is_cpu:
             raise InputError(f"x is on {x.device} but the layer is on cpu. Move one of them.")
-        return x.detach().as_subclass(Tensor).contiguous()
-
-    def run(self, x: Tensor) -> Tensor:
-        y = torch.empty(self._y, dtype=self._dtype, device="cpu")
-        self._stream.step(x.data_ptr(), y.data_ptr(), _threads())
-        return y
+        return self.dense(x.as_subclass(Tensor))
 
     def state(self) -> tuple[Tensor, Tensor]:
-        return self._h.clone(), self._c.clone()
+        return self.h.clone(), self.c.clone()
 
-    def set_state(self, h: Tensor, c: Tensor) -> None:
-        self._h.copy_(h)
-        self._c.copy_(c)
+    def dense(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().contiguous()
+
+    def pointer(self, tensor: Tensor) -> int:
+        return tensor.data_ptr()
+
+    def empty(self) -> Tensor:
+        return torch.empty(self.y_shape, dtype=self.dtype, device="cpu")
+
+    def threads(self) -> int:
+        return _threads()
 
 
 def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
@@ -87,7 +79,7 @@ def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
     plan, tensors = streaming.plan(layer.spec), layer._tensors()
     if plan is None or not all(tensors[name].dtype is h.dtype and tensors[name].is_cpu for name in plan.names):
         return None
-    return Steps(plan, tensors, h, c, rows)
+    return Steps(plan, tensors, h, c, rows, h.dtype == torch.float64)
 
 
 def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
