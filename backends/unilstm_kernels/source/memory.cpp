@@ -10,7 +10,7 @@ struct alignas(64) Block {
   int64_t bytes;  // behind this
 };
 
-constexpr int64_t kMost = 64 << 20, kLeast = 1 << 20;  // of a block that is kept
+constexpr int64_t kMost = 128 << 20, kLeast = 1 << 20;  // of a block that is kept
 std::atomic<Block*> spare{nullptr};
 
 void put(Block* block) {

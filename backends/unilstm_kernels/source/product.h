@@ -6,8 +6,8 @@
 namespace {
 
 constexpr int64_t kBlock = 64;
-constexpr int kMostRows = 6;  // 6 rows by two vectors take 12 of AVX2's 16 registers
-constexpr int64_t kRowChunk = 48;
+constexpr int kMostRows = 6;  // 6 rows by a panel, of two vectors, take 12 of AVX2's 16 registers
+constexpr int64_t kRowChunk = 64;
 
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
@@ -19,67 +19,62 @@ template <class T> struct Place {
   Place on(int64_t rows, int64_t panels) const { return {c + rows * row + panels * panel, row, panel}; }
 };
 
-// Memory to ask for meanwhile, so many lines of the cache with each kBlock.
-template <class T> struct Ahead {
-  const T* from = nullptr;
-  int64_t lines = 0;
+// A matrix in packed panels: rows of kWide numbers, and how far panels are apart.
+template <class T> struct InPanels {
+  const T* first;
+  int64_t apart;
+  InPanels on(int64_t rows, int64_t panels) const { return {first + rows * kWide<T> + panels * apart, apart}; }
 };
 
-// to [MR, NP panels of kWide] += a [MR, K] · panels. a: a pointer a row, elements STEP apart; panels follow one another.
+// to [MR, NP panels] += a [MR, n] · n rows of NP panels. a: a pointer a row, to elements STEP apart, from `start` on.
 template <class T, int MR, int NP, int STEP>
-static void rows_by_panels(int64_t K, const T* const* a, const T* panels, const Place<T>& place, Ahead<T> ahead = {}) {
+INLINE void one_block(int64_t start, int64_t n, const T* const* a, const InPanels<T>& panels, const Place<T>& place) {
   constexpr int L = kLanes<T>, W = kWide<T>, NV = 2 * NP;
-  for (int64_t start = 0; start < K; start += kBlock) {
-    int64_t end = at_most(K, start + kBlock);
-    for (int64_t n = 0; n < ahead.lines; n++, ahead.from += 64 / sizeof(T)) __builtin_prefetch(ahead.from, 0, 2);
-    Vec<T> sum[MR][NV] = {};
-    for (int64_t k = start; k < end; k++) {
-      Vec<T> b[NV];
+  const T *row[MR], *from = panels.first + start * W;
+  for (int i = 0; i < MR; i++) row[i] = a[i] + start * STEP;
+  const int64_t apart = panels.apart;
+  Vec<T> sum[MR][NV] = {};
+  for (int64_t k = 0; k < n; k++) {
+    Vec<T> b[NV];
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; j++) b[j] = load<T>(panels + (j / 2) * K * W + k * W + (j % 2) * L);
+    for (int j = 0; j < NV; j++) b[j] = load<T>(from + (j / 2) * apart + k * W + (j % 2) * L);
 #pragma GCC unroll 8
-      for (int i = 0; i < MR; i++) {
-        Vec<T> s = splat(a[i][k * STEP]);
+    for (int i = 0; i < MR; i++) {
+      Vec<T> s = splat(row[i][k * STEP]);
 #pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) sum[i][j] = fma(s, b[j], sum[i][j]);
-      }
+      for (int j = 0; j < NV; j++) sum[i][j] = fma(s, b[j], sum[i][j]);
     }
+  }
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
+  for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; j++) {
-        T* to = place.c + i * place.row + (j / 2) * place.panel + (j % 2) * L;
-        store<T>(to, load<T>(to) + sum[i][j]);
-      }
+    for (int j = 0; j < NV; j++) {
+      T* to = place.c + i * place.row + (j / 2) * place.panel + (j % 2) * L;
+      store<T>(to, load<T>(to) + sum[i][j]);
+    }
+}
+
+// to [MR, NP panels] += a [MR, K] · panels. With each kBlock, so many lines of the panels from row K on are asked for,
+// from line `ahead` on. A function of its own: among all that callers hold, GCC keeps pointers of rows in vector registers.
+template <class T, int MR, int NP, int STEP>
+__attribute__((noinline)) static void rows_by_panels(int64_t K, const T* const* a, const InPanels<T>& panels, const Place<T>& place, int64_t ahead = 0, int64_t lines = 0) {
+  for (int64_t start = 0; start < K; start += kBlock) {
+    for (int64_t n = 0; n < lines; n++, ahead++)
+      for (int p = 0; p < NP; p++) __builtin_prefetch(panels.on(K, p).first + ahead * (64 / sizeof(T)), 0, 2);
+    one_block<T, MR, NP, STEP>(start, at_most(K - start, kBlock), a, panels, place);
   }
 }
 
-template <class T, int NP> INLINE void few_rows(int64_t K, int64_t rows, const T* const* a, const T* panels, const Place<T>& to) {
-  if (rows == 1) rows_by_panels<T, 1, NP, 1>(K, a, panels, to);
-  else rows_by_panels<T, 2, NP, 1>(K, a, panels, to);
-}
-
-// to [rows, panel] += a · panel, rows <= kMostRows.
-template <class T> INLINE void row_block_product(int64_t K, int64_t rows, const T* const* a, const T* panel, const Place<T>& to, Ahead<T> ahead = {}) {
+// to [rows, NP panels] += a · panels, rows <= kMostRows; no more than two where they are four panels.
+template <class T, int NP> INLINE void row_block_product(int64_t K, int64_t rows, const T* const* a, const InPanels<T>& panels, const Place<T>& to, int64_t ahead, int64_t lines) {
+  if (rows == 1) return rows_by_panels<T, 1, NP, 1>(K, a, panels, to);
+  if (NP == 4 || rows == 2) return rows_by_panels<T, 2, NP, 1>(K, a, panels, to);
+  constexpr int P = NP == 4 ? 1 : NP;
   switch (rows) {
-    case 1: case 2: return few_rows<T, 1>(K, rows, a, panel, to);
-    case 3: return rows_by_panels<T, 3, 1, 1>(K, a, panel, to, ahead);
-    case 4: return rows_by_panels<T, 4, 1, 1>(K, a, panel, to, ahead);
-    case 5: return rows_by_panels<T, 5, 1, 1>(K, a, panel, to, ahead);
-    default: return rows_by_panels<T, 6, 1, 1>(K, a, panel, to, ahead);
-  }
-}
-
-// all [rows, count panels] += a · panels, rows <= kMostRows. Few rows take several panels at once: one row and one panel
-// would wait for the multiply-add before.
-template <class T> static void small_product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, Place<T> all) {
-  for (int64_t p = 0, step = 1; p < count; p += step) {
-    const T* b = panels + p * K * kWide<T>;
-    const Place<T> to = all.on(0, p);
-    step = rows == 1 && count - p >= 4 ? 4 : rows <= 2 && count - p >= 2 ? 2 : 1;
-    if (step == 4) rows_by_panels<T, 1, 4, 1>(K, a, b, to);
-    else if (step == 2) few_rows<T, 2>(K, rows, a, b, to);
-    else row_block_product<T>(K, rows, a, b, to);
+    case 3: return rows_by_panels<T, 3, P, 1>(K, a, panels, to, ahead, lines);
+    case 4: return rows_by_panels<T, 4, P, 1>(K, a, panels, to, ahead, lines);
+    case 5: return rows_by_panels<T, 5, P, 1>(K, a, panels, to, ahead, lines);
+    default: return rows_by_panels<T, 6, P, 1>(K, a, panels, to, ahead, lines);
   }
 }
 
@@ -88,13 +83,14 @@ template <class T> static void packed_product(int64_t K, int rows, const T* pack
   const T* a[kMostRows];
   for (int i = 0; i < rows; i++) a[i] = packed + i;
   const Place<T> to{c, kWide<T>};
+  const InPanels<T> b{panel, 0};
   switch (rows) {
-    case 1: rows_by_panels<T, 1, 1, 1>(K, a, panel, to); break;
-    case 2: rows_by_panels<T, 2, 1, 2>(K, a, panel, to); break;
-    case 3: rows_by_panels<T, 3, 1, 3>(K, a, panel, to); break;
-    case 4: rows_by_panels<T, 4, 1, 4>(K, a, panel, to); break;
-    case 5: rows_by_panels<T, 5, 1, 5>(K, a, panel, to); break;
-    default: rows_by_panels<T, 6, 1, 6>(K, a, panel, to);
+    case 1: rows_by_panels<T, 1, 1, 1>(K, a, b, to); break;
+    case 2: rows_by_panels<T, 2, 1, 2>(K, a, b, to); break;
+    case 3: rows_by_panels<T, 3, 1, 3>(K, a, b, to); break;
+    case 4: rows_by_panels<T, 4, 1, 4>(K, a, b, to); break;
+    case 5: rows_by_panels<T, 5, 1, 5>(K, a, b, to); break;
+    default: rows_by_panels<T, 6, 1, 6>(K, a, b, to);
   }
 }
 
@@ -102,33 +98,44 @@ template <class T> static void packed_product(int64_t K, int rows, const T* pack
 INLINE int64_t row_blocks(int64_t rows) { return parts(rows, kMostRows); }
 INLINE int64_t row_block(int64_t rows, int64_t n) { return rows * n / row_blocks(rows); }
 
-// So much of a panel's K stays in the first-level cache, beside what it is multiplied with, for all rows.
-template <class T> constexpr int64_t kDeep = 16384 / (kWide<T> * sizeof(T));
-static_assert(kDeep<float> % kBlock == 0 && kDeep<double> % kBlock == 0, "sums go by whole blocks");
+// So much of NP panels' K stays in the first-level cache, beside what it is multiplied with, for all rows.
+template <class T, int NP> constexpr int64_t kDeep = 16384 / (NP * kWide<T> * sizeof(T)) / kBlock * kBlock;
 
-// to [rows, panel] += a · panel, any number of rows. What follows the panel in memory is asked for meanwhile.
-template <class T> static void panel_product(int64_t K, int64_t rows, const T* const* a, const T* panel, Place<T> to) {
+// to [rows, NP panels] += a · panels, any number of rows. What follows in the panels is asked for meanwhile.
+template <class T, int NP> static void panels_product(int64_t K, int64_t rows, const T* const* a, const InPanels<T>& panels, const Place<T>& to) {
   int64_t blocks = row_blocks(rows), each = rows / blocks, longer = rows % blocks;  // as even as can be
+  if (blocks == 1) return row_block_product<T, NP>(K, rows, a, panels, to, 0, 0);
   // For few rows all is waiting for memory anyway.
   int64_t lines = blocks > 2 ? parts(kBlock * kWide<T> * (int64_t)sizeof(T) / 64, blocks) : 0;
-  for (int64_t start = 0; start < K; start += kDeep<T>) {
-    int64_t depth = at_most(kDeep<T>, K - start), from = 0;
-    Ahead<T> ahead{panel + (start + depth) * kWide<T>, lines};
+  constexpr int64_t deep = kDeep<T, NP> ? kDeep<T, NP> : kBlock;
+  for (int64_t start = 0; start < K; start += deep) {
+    int64_t depth = at_most(deep, K - start), from = 0, ahead = 0;
     for (int64_t n = 0; n < blocks; n++) {
       int64_t some = each + (n < longer);
       const T* these[kMostRows];
       for (int64_t i = 0; i < some; i++) these[i] = a[from + i] + start;
-      row_block_product<T>(depth, some, these, panel + start * kWide<T>, to.on(from, 0), ahead);
-      from += some, ahead.from += lines * parts(depth, kBlock) * (64 / (int64_t)sizeof(T));
+      row_block_product<T, NP>(depth, some, these, panels.on(start, 0), to.on(from, 0), ahead, lines);
+      from += some, ahead += lines * parts(depth, kBlock);
     }
   }
 }
 
-// to [rows, count panels] += a · panels.
+template <class T, int NP> static void panels_at_once(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, const Place<T>& to) {
+  const InPanels<T> all{panels, K * kWide<T>};
+  int64_t p = 0;
+  for (; p + NP <= count; p += NP) panels_product<T, NP>(K, rows, a, all.on(0, p), to.on(0, p));
+  if constexpr (NP > 1)
+    if (p < count) panels_at_once<T, NP / 2>(K, rows, a, all.on(0, p).first, count - p, to.on(0, p));
+}
+
+// to [rows, count panels] += a · panels. Few rows take several panels at once: one row and one panel would wait for the
+// multiply-add before. So do many where there are registers for it: the more of a multiply-adds read, the fewer loads.
 template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, Place<T> to) {
+  constexpr int many = kRegisters / 16;
   if (!rows) return;
-  if (rows <= 2) return small_product<T>(K, rows, a, panels, count, to);
-  for (int64_t p = 0; p < count; p++) panel_product<T>(K, rows, a, panels + p * K * kWide<T>, to.on(0, p));
+  if (rows == 1) panels_at_once<T, 4>(K, rows, a, panels, count, to);
+  else if (rows == 2) panels_at_once<T, 2 * many>(K, rows, a, panels, count, to);
+  else panels_at_once<T, many>(K, rows, a, panels, count, to);
 }
 
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.

@@ -131,7 +131,7 @@ constexpr int64_t kTogether = 2;  // panels of kBlock that stay in the first-lev
 template <class T> constexpr int64_t kTurnedSize = kTogether * kBlock * kWide<T>;
 
 // to [rows, count panels] += a · w^T. w: the first output of the first panel, whose outputs are at most `outputs`; each
-// further panel is `apart` outputs on. Sums in the order of small_product. scratch: kTurnedSize.
+// further panel is `apart` outputs on. Sums in the order of product. scratch: kTurnedSize.
 template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, Place<T> to, T* scratch) {
   constexpr int W = kWide<T>;
   if (without_panel<T>(K, rows, outputs)) {
@@ -155,7 +155,7 @@ template <class T> static void turned_product(int64_t K, int64_t rows, const T* 
         int64_t from = row_block(rows, block), these = row_block(rows, block + 1) - from;
         const T* from_start[kMostRows];
         for (int64_t i = 0; i < these; i++) from_start[i] = a[from + i] + start;
-        small_product<T>(columns, these, from_start, scratch, some, to.on(from, p));
+        product<T>(columns, these, from_start, scratch, some, to.on(from, p));
       }
     }
   }

@@ -26,6 +26,12 @@ constexpr int kBytes = 32;
 constexpr int kBytes = 16;
 #endif
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
 template <class T> struct Of;
 template <> struct Of<float> {
   typedef float V __attribute__((vector_size(kBytes)));
