@@ -19,18 +19,21 @@ from test_kernel import Fuzzed, differences
 from unilstm.errors import InputError
 from unilstm_kernels import library
 
+SHARING, APART = 1, 2  # what the threads do: share each step, or each have rows of its own for many
+
 
 @pytest.fixture
-def always() -> Iterator[Any]:
+def always(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The library, taking all threads even where so little work is not worth it."""
     require_kernel()
     found = library.library()
     assert not isinstance(found, str)
-    found.unilstm_always_threads(1)
+    found.unilstm_always_threads(getattr(request, "param", SHARING))
     yield found
     found.unilstm_always_threads(0)
 
 
+@pytest.mark.parametrize("always", [SHARING, APART], indirect=True)
 @pytest.mark.parametrize("seed", range(25))
 def test_the_bits_do_not_depend_on_the_number_of_threads(
     seed: int, always: Any, monkeypatch: pytest.MonkeyPatch
@@ -66,6 +69,7 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
     assert found.unilstm_helped() == before
 
 
+@pytest.mark.parametrize("always", [SHARING, APART], indirect=True)
 @pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
 def test_each_framework_has_its_own_threads_and_numpys_bits(
     name: str, always: Any, monkeypatch: pytest.MonkeyPatch

@@ -21,20 +21,21 @@ template <class T> struct Backward {
   const T **z_rows, **x_rows, **h_rows, **masks, **m_rows, **dh_rows;  // [steps and rows that are there]
   Outer<T> outer{};
   int64_t tile_size;
-  const int64_t dz_width;
+  const int64_t dz_width, sum_rows, sum_blocks;  // sums over steps and rows are made of those of so many rows
 
-  Backward(const Job& job, Team* team) : s(job), team(team), dz_width(apart<T>(s.all_width)) {}
+  Backward(const Job& job, Team* team) : s(job), team(team), dz_width(apart<T>(s.all_width)), sum_rows(parts(s.rows, 64) * 4), sum_blocks(parts(s.rows, sum_rows)) {}
 
   bool run() {
     if (!prepare()) return false;
     pack();
-    int64_t seen = 0, before = -1;  // rows active in the step done before, and that step
-    for (int64_t n = s.steps - 1; n >= 0; n--) {
-      int64_t t = s.time(n), count = order.active[t];
-      step(t, count, before, seen);
-      before = t, seen = count;
+    const int64_t chunk = parts(kStepsRows, s.rows);
+    for (int64_t end = s.steps, start; end > 0; end = start) {
+      start = end - at_most(end, some_steps(team, chunk, s.steps - end));
+      by_rows(team, s, order, start, end, sum_rows, [&](const Span& rows, const Crew& crew) {
+        for (int64_t n = end - 1; n >= start; n--) step(n, rows, crew);
+        if (!start) step(-1, rows, crew);
+      });
     }
-    step(-1, 0, before, seen);
     states();
     of_weights();
     if (s.array(kDx)) of_inputs();
@@ -51,7 +52,7 @@ template <class T> struct Backward {
       memory.ask<T>(s.array(kDx) ? parts(s.inputs, W) * W * s.all_width : 0), memory.ask<T>(all * dz_width),
       memory.ask<T>(s.rows * s.state), memory.ask<T>(s.rows * s.hidden), memory.ask<T>(s.projected ? all * s.hidden : 0),
       memory.ask<T>(s.projected ? s.rows * s.hidden : 0), memory.ask<T>(s.projected ? all * s.state : 0),
-      memory.ask<T>(members * tile_size), memory.ask<T>(s.units * W * 9),
+      memory.ask<T>(members * tile_size), memory.ask<T>(sum_blocks * s.units * W * 9),
       memory.ask<T>(Outer<T>::panel_size(s.inputs) + Outer<T>::panel_size(widest)), memory.ask<T>(Outer<T>::turned_size(members)),
       memory.ask<T*>(members * kRowChunk), memory.ask<T*>(6 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get()) return false;
@@ -64,7 +65,7 @@ template <class T> struct Backward {
     order.fill(s);
     outer.team = team;
     start<T>(dh, s.array(kDhn), s.rows * s.state), start<T>(dc, s.array(kDcn), s.rows * s.hidden);
-    memset(bias_sums, 0, s.units * W * 9 * sizeof(T));
+    memset(bias_sums, 0, sum_blocks * s.units * W * 9 * sizeof(T));
     return true;
   }
 
@@ -78,32 +79,34 @@ template <class T> struct Backward {
 
   T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * dz_width; }
 
-  // Step t of `count` rows; before it, in this order, was step `before` of `seen` rows. t < 0: only what reaches h_0.
-  void step(int64_t t, int64_t count, int64_t before, int64_t seen) {
+  // The step that is n-th forward; n < 0: only what reaches h_0.
+  void step(int64_t n, const Span& all, const Crew& crew) {
+    int64_t t = n < 0 ? -1 : s.time(n), before = n + 1 < s.steps ? s.time(n + 1) : -1;  // before: the step done before
+    Span active = order.active_of(all, t), seen = order.active_of(all, before);
     if (!s.projected) {
-      each(team, s.units, [&](int64_t u, int member) {
+      crew.each(s.units, [&](int64_t u, int member) {
         carried(before, seen, u, member);
-        units(t, count, u, member);
+        units(t, active, u, member);
       });
       return;
     }
-    each(team, parts(s.state, W), [&](int64_t p, int member) {
+    crew.each(parts(s.state, W), [&](int64_t p, int member) {
       carried(before, seen, p, member);
-      for (int64_t n = 0; n < count; n++)
-        for (int v = 0; v < W; v += L) unclipped(t, order.row[n], p * W + v);
+      for (int64_t k = active.from; k < active.to; k++)
+        for (int v = 0; v < W; v += L) unclipped(t, order.row[k], p * W + v);
     });
-    each(team, s.units, [&](int64_t u, int member) {
-      unprojected(t, count, u, member);
-      units(t, count, u, member);
+    crew.each(s.units, [&](int64_t u, int member) {
+      unprojected(t, active, u, member);
+      units(t, active, u, member);
     });
   }
 
   // dh of a block of features, from the gradients of z of the step before.
-  void carried(int64_t before, int64_t seen, int64_t p, int member) {
+  void carried(int64_t before, const Span& seen, int64_t p, int member) {
     T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
-    for (int64_t from = 0; from < seen; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, seen - from);
+    for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
       memset(scratch, 0, some * W * sizeof(T));
       product<T>(s.width, some, rows, of_h + p * s.width * W, 1, {scratch, W});
@@ -130,11 +133,11 @@ template <class T> struct Backward {
     store<T>(dprojected + at, one, left);
   }
 
-  void unprojected(int64_t t, int64_t count, int64_t u, int member) {
+  void unprojected(int64_t t, const Span& active, int64_t u, int member) {
     T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
-    for (int64_t from = 0; from < count; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - from);
+    for (int64_t from = active.from; from < active.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
       memset(scratch, 0, some * W * sizeof(T));
       product<T>(s.state, some, rows, of_r + u * s.state * W, 1, {scratch, W});
@@ -145,23 +148,32 @@ template <class T> struct Backward {
   }
 
   // The gates of a block of units, of all rows of a step.
-  void units(int64_t t, int64_t count, int64_t u, int member) {
+  void units(int64_t t, const Span& active, int64_t u, int member) {
     Sums<T> sums = {};
     T* shown = tile + member * tile_size;
-    for (int64_t from = 0; from < count; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - from), pairs = some / 2 * 2;
+    for (int64_t from = active.from; from < active.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - from), pairs = some / 2 * 2;
       for (int64_t i = 0; i < pairs; i += 2) show<2>(t, from + i, u * W, shown + i * W);
       if (pairs < some) show<1>(t, from + pairs, u * W, shown + pairs * W);
       for (int64_t i = 0; i < some; i++) {
-        const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(u, from + i);
+        const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(u, from + i, s.rows);
         for (int v = 0; v < 2; v++)
           if (u * W + v * L < s.hidden) gates(t, order.row[from + i], kept + v * L, u * W + v * L, v, load<T>(shown + i * W + v * L), sums);
+        int64_t next = from + i + 1;
+        if (next % sum_rows && next < active.to) continue;
+        add_up(sums, sums_of((next - 1) / sum_rows, u));
+        sums = {};
       }
     }
-    T* to = bias_sums + u * W * 9;
+  }
+
+  T* sums_of(int64_t block, int64_t u) const { return bias_sums + (block * s.units + u) * W * 9; }
+
+  void add_up(const Sums<T>& sums, T* to) const {
     for (int v = 0; v < 2; v++) {
       for (int g = 0; g < s.all_groups; g++) add(to + (g * 2 + v) * L, sums.bias[g][v]);
-      for (int k = 0; k < 3; k++) add(to + (12 + k * 2 + v) * L, sums.peep[k][v]);
+      for (int k = 0; k < 3; k++)
+        if (s.peep[k] >= 0) add(to + (12 + s.peep[k] * 2 + v) * L, sums.peep[s.peep[k]][v]);
     }
   }
 
@@ -172,7 +184,7 @@ template <class T> struct Backward {
       int64_t b = order.row[k], at = s.at(t, b);
       if (s.array(kDy) && !s.projected) __builtin_prefetch(s.array(kDy) + at * s.state + unit);
       if (!s.first(t, b)) __builtin_prefetch(s.array(kCells) + s.at(s.before(t), b) * s.hidden + unit);
-      const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(unit / W, k);
+      const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(unit / W, k, s.rows);
       for (int64_t g = 0; g < s.all_groups; g++) __builtin_prefetch(kept + g * kLine<T>);
     }
 #pragma GCC unroll 4
@@ -253,9 +265,11 @@ template <class T> struct Backward {
   void states() const {
     if (s.array(kDh0)) memcpy(s.array(kDh0), dh, s.rows * s.state * sizeof(T));
     if (s.array(kDc0)) memcpy(s.array(kDc0), dc, s.rows * s.hidden * sizeof(T));
+    for (int64_t block = 1; block < sum_blocks; block++)
+      for (int64_t k = 0; k < s.units * W * 9; k += L) add(sums_of(0, 0) + k, load<T>(sums_of(block, 0) + k));
     for (int64_t k = 0; k < s.hidden; k++) {
       int64_t u = k / W, v = k % W / L, lane = k % L;
-      const T* from = bias_sums + u * W * 9 + v * L + lane;
+      const T* from = sums_of(0, u) + v * L + lane;
       for (int64_t g = 0; g < s.groups; g++)
         if (s.array(kDBias)) s.array(kDBias)[g * s.hidden + k] = from[g * W];
       if (s.highway && s.array(kDBiasXh)) s.array(kDBiasXh)[k] = from[s.groups * W];

@@ -16,7 +16,6 @@ template <class T> struct Forward {
   Order order{};
   T *of_x, *of_h, *of_r, *bias, *z_chunk, *c_now, *h_read, *m, *tile;
   const T** pointers;  // [members][2 * kRowChunk]
-  const int64_t* place_of;  // of each row in the order
   int64_t chunk, tile_size;
   Packed* const packed;  // null: weights are packed for this call alone
   const bool direct_x, direct_h;  // are the weights used so seldom that they are not packed?
@@ -32,10 +31,12 @@ template <class T> struct Forward {
     }
     if (!lasting.there) each(team, s.units, [&](int64_t u, int) { pack(u); });
     pack_projection();
-    for (int64_t start = 0; start < s.steps; start += chunk) {
-      int64_t end = at_most(s.steps, start + chunk);
-      project_x(start, end);
-      for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
+    for (int64_t start = 0, end; start < s.steps; start = end) {
+      end = at_most(s.steps, start + some_steps(team, chunk, start));
+      by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
+        project_x(start, end, rows, crew);
+        for (int64_t n = start; n < end; n++) step(s.time(n), n - start, rows, crew);
+      });
     }
     s.finish(c_now, s.hidden);
     return true;
@@ -43,14 +44,14 @@ template <class T> struct Forward {
 
   // A call of one step and few rows, one block of units after another from x to h: the members meet once.
   void only_step() {
-    int64_t count = order.active[0];
+    const Span all{0, s.rows};
     each(team, s.units, [&](int64_t u, int member) {
       if (!lasting.there) pack(u);
-      project(0, 1, 0, u, u + 1, member);
-      unit_block(0, 0, count, u, member);
+      project(0, 1, all, 0, u, u + 1, member);
+      unit_block(0, 0, all, u, member);
     });
     pack_projection();
-    after_units(0, count);
+    after_units(0, all, {team, 0});
     s.finish(c_now, s.hidden);
   }
 
@@ -66,16 +67,13 @@ template <class T> struct Forward {
       memory.ask<T>(keeps ? 0 : chunk * s.line_step), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
       memory.ask<T>(s.array(kMask) ? s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T*>(members * 2 * kRowChunk),
-      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
     T** to[] = {&of_x, &of_h, &of_r, &bias, &z_chunk, &c_now, &h_read, &m, &tile};
     for (int k = 0; k < 9; k++) *to[k] = (k < 4 ? packs : memory).template at<T>(o[k]);
     pointers = memory.at<const T*>(o[9]);
-    order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[12])};
+    order = {memory.at<int64_t>(o[10]), memory.at<int64_t>(o[11])};
     order.fill(s);
-    int64_t* places = memory.at<int64_t>(o[11]);
-    for (int64_t n = 0; n < s.rows; n++) places[order.row[n]] = n;
-    place_of = places;
     if (!s.array(kCells)) memcpy(c_now, s.array(kC0), s.rows * s.hidden * sizeof(T));
     if (s.array(kMask))
       for (int64_t k = 0; k < s.rows * s.state; k++) h_read[k] = s.array(kH0)[k] * s.array(kMask)[k];
@@ -109,51 +107,54 @@ template <class T> struct Forward {
     return s.array(g == s.groups ? kWeightXh : kWeightIh) + row * s.inputs;
   }
 
-  // The lines of a step: where the gates are kept, or in the chunk.
-  T* step_lines(int64_t t, int64_t in_chunk) const {
-    return s.array(kGates) ? s.array(kGates) + t * s.line_step : z_chunk + in_chunk * s.line_step;
+  // Block u of a row's z of a step: where the gates are kept, or in the chunk, where those of a member's rows lie together.
+  T* z_at(int64_t t, int64_t in_chunk, const Span& all, int64_t place, int64_t u) const {
+    if (s.array(kGates)) return s.array(kGates) + t * s.line_step + s.in_lines(u, place, s.rows);
+    int64_t before = (chunk * all.from + in_chunk * all.count()) * s.lines * s.line_row;
+    return z_chunk + before + s.in_lines(u, place - all.from, all.count());
   }
 
   // z of some steps, as far as it is of x: pieces of rows, each times cuts of the blocks of units.
-  void project_x(int64_t start, int64_t end) {
-    int64_t pieces = s.rows >= kManyRows ? (end - start) * parts(s.rows, kRowChunk) : parts((end - start) * s.rows, kRowChunk);
-    int64_t cuts = direct_x ? s.units : at_most(s.units, parts(4 * team_size(team), pieces));
-    each(team, pieces * cuts, [&](int64_t item, int member) {
-      project(start, end, item / cuts, s.units * (item % cuts) / cuts, s.units * (item % cuts + 1) / cuts, member);
+  void project_x(int64_t start, int64_t end, const Span& all, const Crew& crew) {
+    int64_t steps = end - start, pieces = all.count() >= kManyRows ? steps * parts(all.count(), kRowChunk) : parts(steps * all.count(), kRowChunk);
+    int64_t cuts = direct_x ? s.units : at_most(s.units, parts(4 * crew.size(), pieces));
+    crew.each(pieces * cuts, [&](int64_t item, int member) {
+      project(start, end, all, item / cuts, s.units * (item % cuts) / cuts, s.units * (item % cuts + 1) / cuts, member);
     });
   }
 
-  void project(int64_t start, int64_t end, int64_t piece, int64_t from, int64_t to, int member) {
-    if (s.rows >= kManyRows) project_step(start, piece, from, to, member);
-    else project_steps(start, end, piece, from, to, member);
+  void project(int64_t start, int64_t end, const Span& all, int64_t piece, int64_t from, int64_t to, int member) {
+    if (all.count() >= kManyRows) project_step(start, all, piece, from, to, member);
+    else project_steps(start, end, all, piece, from, to, member);
   }
 
   // Rows of one step: straight into their lines.
-  void project_step(int64_t start, int64_t piece, int64_t from, int64_t to, int member) {
-    int64_t each_step = parts(s.rows, kRowChunk), n = piece / each_step, part = piece % each_step, t = s.time(start + n);
-    int64_t first = order.active[t] * part / each_step, count = order.active[t] * (part + 1) / each_step - first;
+  void project_step(int64_t start, const Span& all, int64_t piece, int64_t from, int64_t to, int member) {
+    int64_t each_step = parts(all.count(), kRowChunk), n = piece / each_step, part = piece % each_step, t = s.time(start + n);
+    Span active = order.active_of(all, t);
+    int64_t first = active.from + active.count() * part / each_step, count = active.from + active.count() * (part + 1) / each_step - first;
     const T** rows = pointers + member * 2 * kRowChunk;
     for (int64_t i = 0; i < count; i++) rows[i] = s.x(t, order.row[first + i]);
     for (int64_t u = from; u < to; u++)
-      times_weights(u, count, rows, {step_lines(t, n) + s.in_lines(u, first), s.line_row, kLine<T>}, tile + member * tile_size);
+      times_weights(u, count, rows, {z_at(t, n, all, first, u), s.line_row, kLine<T>}, tile + member * tile_size);
   }
 
   // Rows of several steps, which are not evenly apart where they go.
-  void project_steps(int64_t start, int64_t end, int64_t piece, int64_t from, int64_t to, int member) {
+  void project_steps(int64_t start, int64_t end, const Span& all, int64_t piece, int64_t from, int64_t to, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** lines = (T**)(rows + kRowChunk);
     T* scratch = tile + member * tile_size;
-    int64_t count = 0, last = at_most((end - start) * s.rows, (piece + 1) * kRowChunk), width = s.all_groups * W;
+    int64_t count = 0, last = at_most((end - start) * all.count(), (piece + 1) * kRowChunk), width = s.all_groups * W;
     for (int64_t k = piece * kRowChunk; k < last; k++) {
-      int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
+      int64_t n = k / all.count(), place = all.from + k % all.count(), b = order.row[place], t = s.time(start + n);
       if (t >= s.length(b)) continue;
-      lines[count] = step_lines(t, n) + place_of[b] * s.line_row, rows[count++] = s.x(t, b);
+      lines[count] = z_at(t, n, all, place, 0), rows[count++] = s.x(t, b);
     }
     for (int64_t u = from; u < to; u++) {
       times_weights(u, count, rows, {scratch, width}, scratch + kRowChunk * width);
       for (int64_t i = 0; i < count; i++)
         for (int64_t g = 0; g < s.all_groups; g++)
-          memcpy(lines[i] + s.in_lines(u, 0) + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
+          memcpy(lines[i] + s.in_lines(u, 0, s.array(kGates) ? s.rows : all.count()) + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
     }
   }
 
@@ -174,39 +175,40 @@ template <class T> struct Forward {
     return s.h_before(t, b);
   }
 
-  void step(int64_t t, int64_t in_chunk) {
-    int64_t count = order.active[t];
-    each(team, s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, count, u, member); });
-    after_units(t, count);
+  void step(int64_t t, int64_t in_chunk, const Span& all, const Crew& crew) {
+    crew.each(s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, all, u, member); });
+    after_units(t, all, crew);
   }
 
-  void after_units(int64_t t, int64_t count) {
+  void after_units(int64_t t, const Span& all, const Crew& crew) {
+    Span active = order.active_of(all, t);
     if (s.projected)
-      each(team, parts(s.state, W), [&](int64_t p, int member) { project_h(t, count, p, member); });
-    else if (s.array(kMask) && count)
-      masked_h(t, count);
-    for (int64_t n = count; n < s.rows; n++) {
+      crew.each(parts(s.state, W), [&](int64_t p, int member) { project_h(t, active, p, member); });
+    else if (s.array(kMask))
+      masked_h(t, active);
+    for (int64_t n = active.to; n < all.to; n++) {
       int64_t at = s.at(t, order.row[n]);
       memset(s.array(kY) + at * s.state, 0, s.state * sizeof(T));
       if (s.array(kCells)) memset(s.array(kCells) + at * s.hidden, 0, s.hidden * sizeof(T));
     }
   }
 
-  void masked_h(int64_t t, int64_t count) {
-    for (int64_t n = 0; n < count; n++) {
+  void masked_h(int64_t t, const Span& active) {
+    for (int64_t n = active.from; n < active.to; n++) {
       int64_t b = order.row[n];
       const T *h = s.array(kY) + s.at(t, b) * s.state, *mask = s.array(kMask) + b * s.state;
       for (int64_t k = 0; k < s.state; k++) h_read[b * s.state + k] = h[k] * mask[k];
     }
   }
 
-  void unit_block(int64_t t, int64_t in_chunk, int64_t count, int64_t u, int member) {
+  void unit_block(int64_t t, int64_t in_chunk, const Span& all, int64_t u, int member) {
+    const Span active = order.active_of(all, t);
     T* block = tile + member * tile_size + kRowChunk * s.line_row;
     const T** rows = pointers + member * 2 * kRowChunk;
-    for (int64_t start = 0; start < count; start += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - start);
+    for (int64_t start = active.from; start < active.to; start += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) rows[i] = h_of(t, order.row[start + i]);
-      Place<T> z{step_lines(t, in_chunk) + s.in_lines(u, start), s.line_row, kLine<T>};
+      Place<T> z{z_at(t, in_chunk, all, start, u), s.line_row, kLine<T>};
       if (direct_h)
         turned_product<T>(s.state, some, rows, s.array(kWeightHh) + u * W * s.state, s.hidden - u * W, s.groups, s.hidden, z, block);
       else product<T>(s.state, some, rows, of_h + u * s.groups * W * s.state, s.groups, z);
@@ -297,11 +299,11 @@ template <class T> struct Forward {
     }
   }
 
-  void project_h(int64_t t, int64_t count, int64_t p, int member) {
+  void project_h(int64_t t, const Span& active, int64_t p, int member) {
     T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * 2 * kRowChunk;
-    for (int64_t start = 0; start < count; start += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - start);
+    for (int64_t start = active.from; start < active.to; start += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) rows[i] = m + order.row[start + i] * s.hidden;
       memset(scratch, 0, some * W * sizeof(T));
       if (direct_h) turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, {scratch, W}, scratch + kRowChunk * W);

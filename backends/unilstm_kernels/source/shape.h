@@ -91,10 +91,10 @@ template <class T> struct Shape {
   bool first(int64_t t, int64_t b) const { return reverse ? t == length(b) - 1 : t == 0; }
   int64_t last(int64_t b) const { return reverse ? 0 : length(b) - 1; }  // of a row that has a step
   int64_t at(int64_t t, int64_t b) const { return t * rows + b; }
-  // Block u of row n of a step, where the lines of the step are.
-  int64_t in_lines(int64_t u, int64_t n) const {
+  // Block u of the n-th of `some` rows whose lines of a step lie together.
+  int64_t in_lines(int64_t u, int64_t n, int64_t some) const {
     int64_t unit = u * kWide<T>;
-    return (unit / kLine<T> * rows + n) * line_row + unit % kLine<T>;
+    return (unit / kLine<T> * some + n) * line_row + unit % kLine<T>;
   }
   // The h that the step before t of a row left.
   const T* h_before(int64_t t, int64_t b) const {
@@ -139,10 +139,33 @@ template <class T, class R> void pack_columns(Team* team, int64_t depth, int64_t
   });
 }
 
+// Rows by their places in the order, from one to before another.
+struct Span {
+  int64_t from, to;
+  int64_t count() const { return to - from; }
+};
+
 // The rows from the longest to the shortest, those of one length as they come; and how many have a step t.
 struct Order {
   int64_t* row;     // [B]
   int64_t* active;  // [T]
+  // Of some rows, those that have step t; of a step that there is not, none.
+  Span active_of(const Span& rows, int64_t t) const {
+    if (t < 0) return {rows.from, rows.from};
+    return {rows.from, active[t] < rows.from ? rows.from : at_most(active[t], rows.to)};
+  }
+  // The rows as `shares` spans of about as many steps among those done from start to end: where span n begins, a multiple
+  // of `even`.
+  template <class T> int64_t share(const Shape<T>& s, int64_t start, int64_t end, int64_t n, int64_t shares, int64_t even) const {
+    if (n == shares) return s.rows;
+    int64_t all = 0, before = 0, place = 0, from = s.reverse ? s.steps - end : start;
+    for (int64_t k = start; k < end; k++) all += active[s.time(k)];
+    for (; place < s.rows && before * shares < all * n; place++) {
+      int64_t left = s.length(row[place]) - from;
+      before += left < 0 ? 0 : at_most(left, end - start);
+    }
+    return at_most(parts(place, even) * even, s.rows);
+  }
   template <class T> void fill(const Shape<T>& s) {
     for (int64_t t = 0; t < s.steps; t++) active[t] = 0;
     for (int64_t b = 0; b < s.rows; b++)
@@ -160,5 +183,22 @@ struct Order {
     }
   }
 };
+
+// How many steps to do at once, after so many: few at first where members have rows of their own, so that a helper that
+// comes late misses little.
+INLINE int64_t some_steps(const Team* team, int64_t most, int64_t done) {
+  return team_rows_apart(team) ? at_most(most, parts(most, 8) + done) : most;
+}
+
+// f(rows, crew) for all rows, and the steps that are done from start to end: all rows with the whole team, or the members'
+// shares of them.
+template <class T, class F> void by_rows(Team* team, const Shape<T>& s, const Order& order, int64_t start, int64_t end, int64_t even, const F& f) {
+  if (!team_rows_apart(team)) return f(Span{0, s.rows}, Crew{team, 0});
+  const int64_t shares = team_size(team);
+  each(team, shares, [&](int64_t n, int member) {
+    Span rows{order.share(s, start, end, n, shares, even), order.share(s, start, end, n + 1, shares, even)};
+    if (rows.count()) f(rows, Crew{nullptr, member});
+  });
+}
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include "team.h"
 #include <atomic>
 #include <chrono>
+#include <math.h>
 #include <new>
 #include <sched.h>
 #include <thread>
+#include <unistd.h>
 #include "helpers.h"
 #include "job.h"
 #if defined(__x86_64__)
@@ -43,6 +45,7 @@ typedef std::chrono::steady_clock Clock;
 
 struct Team {
   const int size;
+  const bool rows_apart;
   const std::thread::id caller = std::this_thread::get_id();
   std::atomic<int> holders{1}, came{1};
   std::atomic<bool> over{false};
@@ -53,7 +56,7 @@ struct Team {
   alignas(64) std::atomic<int64_t> left{0};
   Share shares[kMostMembers];
 
-  explicit Team(int size) : size(size) {}
+  Team(int size, bool rows_apart) : size(size), rows_apart(rows_apart) {}
 };
 
 // Wait a little: a waiting thread that spins for long takes the time of the one that it waits for.
@@ -70,12 +73,14 @@ struct Patience {
 };
 
 int team_size(const Team* team) { return team->size; }
+bool team_rows_apart(const Team* team) { return team->rows_apart; }
 
-static std::atomic<bool> always{false};
+static std::atomic<int> always{0};
 static std::atomic<int64_t> helped{0};
 
-// For tests: take all threads also where they are not worth it; and how many items helpers have done so far.
-extern "C" __attribute__((visibility("default"))) void unilstm_always_threads(int on) { always = on; }
+// For tests: take all threads also where they are not worth it, to share each step (1) or with rows of their own (2); and
+// how many items helpers have done so far.
+extern "C" __attribute__((visibility("default"))) void unilstm_always_threads(int how) { always = how; }
 extern "C" __attribute__((visibility("default"))) int64_t unilstm_helped() { return helped; }
 
 static bool work_some(Team* team, int member) {
@@ -154,24 +159,40 @@ static void call_or_help(void* about) {
   team_help(call->team);
 }
 
-// How many threads are worth it. Each step is a region or a few of them, and a region costs about a microsecond.
-static int useful(const Job& job, int threads) {
+// Does so much of what every step reads stay in the second-level cache that each member may read all of it? Measured: of
+// 2 MB, 1 MB may be read; of 512 KB, 64 KB may, and already 147 KB cost more than waiting for one another does.
+static bool stays_near(double bytes) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+  static const long cache = 0;  // not known
+#endif
+  return bytes <= (cache >= 1 << 20 ? cache * 0.625 : 64 << 10);
+}
+
+constexpr int64_t kLeastRows = 4;  // of a member, that make a good product
+
+// How many threads are worth it, and for what. Where all share each step, it is a region or a few of them, and a region
+// costs about a microsecond.
+static Team* team_for(const Job& job, int threads) {
   const int64_t* n = job.number;
-  if (always) return threads < kMostMembers ? threads : kMostMembers;
-  double unit = 4.0 * n[kRows] * n[kHidden], step = unit * n[kState], all = n[kSteps] * (step + unit * n[kInputs]);
-  int64_t most = kMostMembers;
-  if (step / 50e3 < most) most = (int64_t)(step / 50e3);
-  if (all / 300e3 < most) most = (int64_t)(all / 300e3);
-  if (threads < most) most = threads;
-  return most < 1 ? 1 : (int)most;
+  if (threads > kMostMembers) threads = kMostMembers;
+  if (always) return new (std::nothrow) Team(threads, always == 2 && threads > 1);
+  double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * n[kState], all = n[kSteps] * (step + unit * n[kInputs]);
+  auto no_more = [&](double most) { return most < 1 ? 1 : most < threads ? (int)most : threads; };
+  int sharing = no_more(fmin(step / 50e3, all / 300e3)), apart = no_more(fmin(n[kRows] / kLeastRows, all / 1e6));
+  // Half as many that need not wait do as much: those that share a step are seldom all of use, and never all the time.
+  if (n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(step / n[kRows] * (n[kDouble] ? 8 : 4)))
+    return new (std::nothrow) Team(apart, true);
+  return new (std::nothrow) Team(sharing, false);
 }
 
 bool team_run(Direction* run, const Job* job, bool backward, const Source* source, int threads) {
-  Team* team = new (std::nothrow) Team(useful(*job, threads));
+  Team* team = team_for(*job, threads);
   if (!team) return false;
   Call call{run, job, backward, false, team};
   int helpers = team->size - 1;
-  if (helpers && job->number[kOpenMp] && openmp_run(call_or_help, &call, team->size)) helpers = -1;
+  if (helpers && job->number[kOpenMp] && openmp_run(job->number[kOpenMp], call_or_help, &call, team->size)) helpers = -1;
   if (helpers > 0 && source) {
     for (int k = 0; k < helpers; k++) {
       team->holders.fetch_add(1, std::memory_order_relaxed);

@@ -24,13 +24,14 @@ template <class T> struct WholeBackward {
   bool run() {
     if (!prepare()) return false;
     pack();
-    int64_t seen = 0, before = -1;  // rows active in the step done before, and that step
-    for (int64_t n = s.steps - 1; n >= 0; n--) {
-      int64_t t = s.time(n), count = order.active[t];
-      step(t, count, before, seen);
-      before = t, seen = count;
+    const int64_t chunk = parts(kStepsRows, s.rows);
+    for (int64_t end = s.steps, start; end > 0; end = start) {
+      start = end - at_most(end, some_steps(team, chunk, s.steps - end));
+      by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
+        for (int64_t n = end - 1; n >= start; n--) step(n, rows, crew);
+        if (!start) step(-1, rows, crew);
+      });
     }
-    step(-1, 0, before, seen);
     results();
     of_weights();
     if (s.array(kDx)) of_inputs();
@@ -81,18 +82,20 @@ template <class T> struct WholeBackward {
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
   }
 
-  // Step t of `count` rows; before it, in this order, was step `before` of `seen` rows. t < 0: only what reaches h_0, c_0.
-  void step(int64_t t, int64_t count, int64_t before, int64_t seen) {
+  // The step that is n-th forward; n < 0: only what reaches h_0 and c_0.
+  void step(int64_t n, const Span& all, const Crew& crew) {
+    int64_t t = n < 0 ? -1 : s.time(n), before = n + 1 < s.steps ? s.time(n + 1) : -1;  // before: the step done before
+    const Span active = order.active_of(all, t), seen = order.active_of(all, before);
     int64_t of_state = parts(parts(s.state, W), kBunch), of_again = parts(parts(again, W), kBunch);
-    each(team, of_state + of_again, [&](int64_t item, int member) {
+    crew.each(of_state + of_again, [&](int64_t item, int member) {
       if (item >= of_state) return again_carried(before, seen, item - of_state, member);
       carried(before, seen, item, member);
       if (s.projected)
-        for (int64_t n = 0; n < count; n++) unclipped(t, order.row[n], item);
+        for (int64_t k = active.from; k < active.to; k++) unclipped(t, order.row[k], item);
     });
     if (s.projected)
-      each(team, parts(parts(s.hidden, W), kBunch), [&](int64_t item, int member) { unprojected(t, count, item, member); });
-    each(team, count, [&](int64_t n, int member) { row(t, order.row[n], member); });
+      crew.each(parts(parts(s.hidden, W), kBunch), [&](int64_t item, int member) { unprojected(t, active, item, member); });
+    crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });
   }
 
   // The columns of a bunch of panels: f(i, column, left, vector) for each of `rows` rows.
@@ -108,12 +111,12 @@ template <class T> struct WholeBackward {
   }
 
   // dh of some features, from the gradients of z of the step before.
-  void carried(int64_t before, int64_t seen, int64_t item, int member) {
+  void carried(int64_t before, const Span& seen, int64_t item, int member) {
     T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     int64_t first = item * kBunch, count = at_most(kBunch, parts(s.state, W) - first);
-    for (int64_t from = 0; from < seen; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, seen - from);
+    for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t n = 0; n < w.sections(); n++) {
         auto section = w.section(n);
         for (int64_t i = 0; i < some; i++) rows[i] = dz_h_row(before, order.row[from + i]) + section.at;
@@ -136,11 +139,11 @@ template <class T> struct WholeBackward {
   }
 
   // What reaches the gates of the step before by being seen again.
-  void again_carried(int64_t before, int64_t seen, int64_t item, int member) {
+  void again_carried(int64_t before, const Span& seen, int64_t item, int member) {
     T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
-    for (int64_t from = 0; from < seen; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, seen - from);
+    for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_gates_row(before, order.row[from + i]);
       multiply(again, again, of_gates, item, some, rows, tiles);
       bunch(again, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
@@ -170,11 +173,11 @@ template <class T> struct WholeBackward {
     });
   }
 
-  void unprojected(int64_t t, int64_t count, int64_t item, int member) {
+  void unprojected(int64_t t, const Span& active, int64_t item, int member) {
     T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
-    for (int64_t from = 0; from < count; from += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - from);
+    for (int64_t from = active.from; from < active.to; from += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
       multiply(s.state, s.hidden, of_r, item, some, rows, tiles);
       bunch(s.hidden, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {

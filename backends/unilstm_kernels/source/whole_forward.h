@@ -53,12 +53,14 @@ template <class T> struct WholeForward {
   bool run() {
     if (!prepare()) return false;
     pack();
-    for (int64_t start = 0; start < s.steps; start += chunk) {
-      int64_t end = at_most(s.steps, start + chunk);
-      int64_t chunks = parts((end - start) * s.rows, kRowChunk), bunches = parts(of_x.count, kBunch);
-      each(team, chunks * bunches, [&](int64_t item, int member) { project_x(start, end, item / bunches, item % bunches, member); });
-      if (w.joint) each(team, chunks, [&](int64_t item, int member) { norm_x(start, end, item, member); });
-      for (int64_t n = start; n < end; n++) step(s.time(n), n - start);
+    for (int64_t start = 0, end; start < s.steps; start = end) {
+      end = at_most(s.steps, start + some_steps(team, chunk, start));
+      by_rows(team, s, order, start, end, 1, [&](const Span& all, const Crew& crew) {
+        int64_t chunks = parts((end - start) * all.count(), kRowChunk), bunches = parts(of_x.count, kBunch);
+        crew.each(chunks * bunches, [&](int64_t item, int member) { project_x(start, end, all, item / bunches, item % bunches, member); });
+        if (w.joint) crew.each(chunks, [&](int64_t item, int) { norm_x(start, end, all, item); });
+        for (int64_t n = start; n < end; n++) step(s.time(n), n - start, all, crew);
+      });
     }
     s.finish(c_now, w.slots_width);
     return true;
@@ -157,29 +159,32 @@ template <class T> struct WholeForward {
   T* z_h_row(int64_t b) const { return z_h + b * apart<T>(w.width); }
   T* kept(int64_t t, int64_t b) const { return s.array(kGates) ? s.array(kGates) + s.at(t, b) * w.kept_width : nullptr; }
 
+  // f(n, t, b) for piece `item` of the steps of some rows, n counted from the first of them.
+  template <class F> void each_step(int64_t start, int64_t end, const Span& all, int64_t item, const F& f) const {
+    int64_t last = at_most((end - start) * all.count(), (item + 1) * kRowChunk);
+    for (int64_t k = item * kRowChunk; k < last; k++) {
+      int64_t n = k / all.count(), b = order.row[all.from + k % all.count()], t = s.time(start + n);
+      if (t < s.length(b)) f(n, t, b);
+    }
+  }
+
   // A bunch of panels, of a chunk of rows.
-  void project_x(int64_t start, int64_t end, int64_t item, int64_t bunch, int member) {
+  void project_x(int64_t start, int64_t end, const Span& all, int64_t item, int64_t bunch, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
-    int64_t count = 0, last = at_most((end - start) * s.rows, (item + 1) * kRowChunk);
-    for (int64_t k = item * kRowChunk; k < last; k++) {
-      int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
-      if (t < s.length(b)) to[count] = z(n, b), rows[count++] = s.x(t, b);
-    }
+    int64_t count = 0;
+    each_step(start, end, all, item, [&](int64_t n, int64_t t, int64_t b) { to[count] = z(n, b), rows[count++] = s.x(t, b); });
     multiply(of_x, bunch, count, rows, to, kFrom, start_x, member);
   }
 
-  void norm_x(int64_t start, int64_t end, int64_t item, int) const {
-    int64_t last = at_most((end - start) * s.rows, (item + 1) * kRowChunk);
-    for (int64_t k = item * kRowChunk; k < last; k++) {
-      int64_t n = k / s.rows, b = k % s.rows, t = s.time(start + n);
-      if (t >= s.length(b)) continue;
+  void norm_x(int64_t start, int64_t end, const Span& all, int64_t item) const {
+    each_step(start, end, all, item, [&](int64_t n, int64_t t, int64_t b) {
       T *row = z(n, b), *keep = kept(t, b), *to = keep ? keep + w.norm_at : row, scale = normalize<T>(row, w.width, w.eps, to);
       if (keep) keep[w.scales_at] = scale;
       vectors<T>(w.width, [&](int64_t j, int64_t left) {
         store<T>(row + j, fma(load<T>(s.array(kGammaIh) + j, left), load<T>(to + j, left), load<T>(bias + j, left)), left);
       });
-    }
+    });
   }
 
   // What a row's step t reads: h by section, and c with what lies behind it.
@@ -198,15 +203,16 @@ template <class T> struct WholeForward {
     }
   }
 
-  void step(int64_t t, int64_t in_chunk) {
-    int64_t count = order.active[t], of_z = w.sections() > 1 ? of_h.count : parts(of_h.count, kBunch);
-    each(team, of_z + parts(of_gates.count, kBunch), [&](int64_t item, int member) {
-      if (item < of_z) recur(t, in_chunk, count, item, member);
-      else see_again(t, count, item - of_z, member);
+  void step(int64_t t, int64_t in_chunk, const Span& all, const Crew& crew) {
+    const Span active = order.active_of(all, t);
+    int64_t of_z = w.sections() > 1 ? of_h.count : parts(of_h.count, kBunch);
+    crew.each(of_z + parts(of_gates.count, kBunch), [&](int64_t item, int member) {
+      if (item < of_z) recur(t, in_chunk, active, item, member);
+      else see_again(t, active, item - of_z, member);
     });
-    each(team, count, [&](int64_t n, int member) { row(t, order.row[n], in_chunk, member); });
-    if (s.projected) each(team, parts(of_r.count, kBunch), [&](int64_t item, int member) { project_h(t, count, item, member); });
-    for (int64_t n = count; n < s.rows; n++) {
+    crew.each(active.count(), [&](int64_t n, int member) { row(t, order.row[active.from + n], in_chunk, member); });
+    if (s.projected) crew.each(parts(of_r.count, kBunch), [&](int64_t item, int member) { project_h(t, active, item, member); });
+    for (int64_t n = active.to; n < all.to; n++) {
       int64_t at = s.at(t, order.row[n]);
       memset(s.array(kY) + at * s.state, 0, s.state * sizeof(T));
       if (s.array(kCells)) memset(s.array(kCells) + at * w.slots_width, 0, w.slots_width * sizeof(T));
@@ -214,7 +220,7 @@ template <class T> struct WholeForward {
   }
 
   // R h: into z, or beside it where it is normalised alone.
-  void recur(int64_t t, int64_t in_chunk, int64_t count, int64_t item, int member) {
+  void recur(int64_t t, int64_t in_chunk, const Span& active, int64_t item, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
     bool apart = w.sections() > 1, masked = w.mask(0, 0);
@@ -222,8 +228,8 @@ template <class T> struct WholeForward {
     T* packed = of_h.packed && apart ? of_h.packed + item * W * s.state : nullptr;
     if (apart) of = {packed, of_h.weight + item, of_h.row + item, of_h.rows + item, nullptr, 1, s.state};
     int64_t section = apart ? of_h.section[item] : 0;
-    for (int64_t start = 0; start < count; start += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - start);
+    for (int64_t start = active.from; start < active.to; start += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
         rows[i] = masked ? h_read + (section * s.rows + b) * s.state : h_of(t, b);
@@ -233,11 +239,11 @@ template <class T> struct WholeForward {
     }
   }
 
-  void see_again(int64_t t, int64_t count, int64_t item, int member) {
+  void see_again(int64_t t, const Span& active, int64_t item, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
-    for (int64_t start = 0; start < count; start += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - start);
+    for (int64_t start = active.from; start < active.to; start += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
         rows[i] = c_of(t, b) + s.hidden, to[i] = z_gates + b * w.seen_again * s.hidden;
@@ -246,12 +252,12 @@ template <class T> struct WholeForward {
     }
   }
 
-  void project_h(int64_t t, int64_t count, int64_t item, int member) {
+  void project_h(int64_t t, const Span& active, int64_t item, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
     int64_t first = of_r.row[item * kBunch], end = at_most(s.state, first + kBunch * W);
-    for (int64_t start = 0; start < count; start += kRowChunk) {
-      int64_t some = at_most(kRowChunk, count - start);
+    for (int64_t start = active.from; start < active.to; start += kRowChunk) {
+      int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
         rows[i] = m + b * s.hidden, to[i] = s.array(kY) + s.at(t, b) * s.state;
