@@ -168,12 +168,13 @@ def run(
     *,
     backward: bool,
     threads: int,
-    openmp: bool = False,
+    openmp: int = 0,
 ) -> None:
     """Run one direction. shape, strides: of x [T, B, I], in elements, its features side by side. double: float64?
 
     arrays: by the names of ARRAYS, those that there are, or None; dense. pointer: of one of them. threads: at most;
-    openmp: of the OpenMP runtime that the framework has loaded, where there is one.
+    openmp: those of the OpenMP runtime that the framework has loaded: the address of its GOMP_parallel, or 1, to look
+    for it where the process's libraries show what they have to all.
     """
     job = Job()
     job.number[:] = [*shape, *equations.numbers, reverse, *strides[:2], double, threads, openmp]

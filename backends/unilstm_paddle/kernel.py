@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def _dense(given: Given) -> Given:
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = dtype_name(x.dtype) == "float64"
     shape, strides = tuple(x.shape), tuple(x.strides)
-    job.run(equations, shape, strides, reverse, double, arrays, _pointer, backward=backward, threads=threads())
+    how = {"backward": backward, "threads": threads(), "openmp": _openmp() if computes_on() > 1 else 0}
+    job.run(equations, shape, strides, reverse, double, arrays, _pointer, **how)
 
 
 @functools.cache
@@ -156,10 +158,27 @@ def _mkl() -> Any:
 def threads() -> int:
     """As many as Paddle computes on, where that is anybody's wish. It comes with one, for the sake of its own operators
     beside many processes, which the kernel's helpers, who give way, do not disturb: then all processors."""
-    count = _mkl()
-    ours = 1 if count is None else int(count())
+    ours = computes_on()
     wished = ours > 1 or library.told("OMP_NUM_THREADS") or library.told("MKL_NUM_THREADS")
-    return library.threads(ours if wished and count is not None else None)
+    return library.threads(ours if wished and _mkl() is not None else None)
+
+
+def computes_on() -> int:
+    """Threads of Paddle's own."""
+    count = _mkl()
+    return 1 if count is None else int(count())
+
+
+@functools.cache
+def _openmp() -> int:
+    """Where the OpenMP runtime of Paddle's MKL begins a parallel region; 0 where that is not loaded. Having computed,
+    its threads look out for more for a while, and would hold the processors against any others."""
+    path = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
+    try:
+        parallel = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_LAZY).GOMP_parallel
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(parallel, ctypes.c_void_p).value or 0
 
 
 def _pointer(tensor: Tensor) -> int:

@@ -152,9 +152,7 @@ def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, bac
     double = x.dtype == torch.float64
     threads = library.threads(torch.get_num_threads())
     strides, pointer = x.stride(), Tensor.data_ptr
-    job.run(
-        equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=True
-    )
+    job.run(equations, x.shape, strides, reverse, double, arrays, pointer, backward=backward, threads=threads, openmp=1)
 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python. inductor keeps

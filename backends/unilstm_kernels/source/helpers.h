@@ -19,9 +19,9 @@ struct Source {
 int pool_ask(Team* team, int helpers);
 int pool_withdraw(Team* team);
 
-// Runs `all` on the caller and on threads of the OpenMP runtime that the process has already, and waits for them. False
-// where there is none, or not in this process, whose threads a fork has left behind.
-bool openmp_run(void (*all)(void*), void* about, int threads);
+// Runs `all` on the caller and on threads of an OpenMP runtime that the process has already, and waits for them. runtime:
+// as kOpenMp. False where there is none, or not in this process, whose threads a fork has left behind.
+bool openmp_run(int64_t runtime, void (*all)(void*), void* about, int threads);
 
 typedef bool Direction(const Job*, bool, Team*);
 int run_with(const Source* source, int threads, const Job* job, bool backward);  // as unilstm_run

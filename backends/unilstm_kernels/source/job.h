@@ -16,7 +16,8 @@ enum Number {
   kReverse,                                  // from the last step of each row to the first
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side
   kDouble,                                   // float64, else float32
-  kThreads, kOpenMp,                         // at most so many; those of an OpenMP runtime that the process has?
+  kThreads,                                  // at most so many
+  kOpenMp,                                   // those of an OpenMP runtime: of its GOMP_parallel, at this address, or 1: where the process finds one
   kNumbers
 };
 

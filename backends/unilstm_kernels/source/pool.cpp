@@ -104,9 +104,10 @@ int pool_ask(Team* team, int helpers) { return the_pool()->ask(team, helpers); }
 
 int pool_withdraw(Team* team) { return the_pool()->withdraw(team); }
 
-bool openmp_run(void (*all)(void*), void* about, int threads) {
+bool openmp_run(int64_t runtime, void (*all)(void*), void* about, int threads) {
   typedef void Parallel(void (*)(void*), void*, unsigned, unsigned);
-  static Parallel* parallel = (Parallel*)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  static Parallel* const found = (Parallel*)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  Parallel* parallel = runtime == 1 ? found : (Parallel*)runtime;
   the_pool();  // to know of a fork
   if (!parallel || forked) return false;
   parallel(all, about, (unsigned)threads, 0);
