@@ -46,6 +46,24 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(
     assert not differences(results[2], results[0])
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_who_does_a_row_may_change_between_steps(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads have rows of their own for some steps and share others, as many rows as there still are; where the
+    second-level cache is large enough for it. The bits are those of one thread."""
+    require_kernel()
+    spec = unilstm.LSTMSpec(40, 128, direction=direction)
+    layer = unilstm.LSTM(spec, backend="numpy", path="kernel", seed=0)
+    draw, results = np.random.default_rng(0), []
+    x, lengths = draw.standard_normal((12, 150, 40)).astype("float32"), draw.integers(0, 151, 12)
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("UNILSTM_NUM_THREADS", threads)
+        (y, (h, c)), pull = layer.vjp(x, lengths=lengths)
+        gradients = pull(y, (h, c))
+        results.append([a.tobytes() for a in (y, h, c, *(gradients[name] for name in sorted(gradients)))])
+    assert results[1] == results[0]
+    assert results[2] == results[0]
+
+
 def helped(found: Any, run: Any, limit: float = 60.0) -> bool:
     """Does a helper do anything in one of many calls? A busy machine may let it come late."""
     before, until = found.unilstm_helped(), time.monotonic() + limit

@@ -32,7 +32,7 @@ template <class T> struct Forward {
     if (!lasting.there) each(team, s.units, [&](int64_t u, int) { pack(u); });
     pack_projection();
     for (int64_t start = 0, end; start < s.steps; start = end) {
-      end = at_most(s.steps, start + some_steps(team, chunk, start));
+      end = at_most(s.steps, start + some_steps(team, s.rows, chunk, start));
       by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
         project_x(start, end, rows, crew);
         for (int64_t n = start; n < end; n++) step(s.time(n), n - start, rows, crew);

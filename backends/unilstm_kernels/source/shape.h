@@ -154,12 +154,17 @@ struct Order {
     if (t < 0) return {rows.from, rows.from};
     return {rows.from, active[t] < rows.from ? rows.from : at_most(active[t], rows.to)};
   }
+  // How many steps of rows are done from start to end.
+  template <class T> int64_t all_steps(const Shape<T>& s, int64_t start, int64_t end) const {
+    int64_t all = 0;
+    for (int64_t n = start; n < end; n++) all += active[s.time(n)];
+    return all;
+  }
   // The rows as `shares` spans of about as many steps among those done from start to end: where span n begins, a multiple
   // of `even`.
   template <class T> int64_t share(const Shape<T>& s, int64_t start, int64_t end, int64_t n, int64_t shares, int64_t even) const {
     if (n == shares) return s.rows;
-    int64_t all = 0, before = 0, place = 0, from = s.reverse ? s.steps - end : start;
-    for (int64_t k = start; k < end; k++) all += active[s.time(k)];
+    int64_t all = all_steps(s, start, end), before = 0, place = 0, from = s.reverse ? s.steps - end : start;
     for (; place < s.rows && before * shares < all * n; place++) {
       int64_t left = s.length(row[place]) - from;
       before += left < 0 ? 0 : at_most(left, end - start);
@@ -186,14 +191,14 @@ struct Order {
 
 // How many steps to do at once, after so many: few at first where members have rows of their own, so that a helper that
 // comes late misses little.
-INLINE int64_t some_steps(const Team* team, int64_t most, int64_t done) {
-  return team_rows_apart(team) ? at_most(most, parts(most, 8) + done) : most;
+INLINE int64_t some_steps(const Team* team, int64_t rows, int64_t most, int64_t done) {
+  return team_rows_apart(team, rows) ? at_most(most, parts(most, 8) + done) : most;
 }
 
 // f(rows, crew) for all rows, and the steps that are done from start to end: all rows with the whole team, or the members'
 // shares of them.
 template <class T, class F> void by_rows(Team* team, const Shape<T>& s, const Order& order, int64_t start, int64_t end, int64_t even, const F& f) {
-  if (!team_rows_apart(team)) return f(Span{0, s.rows}, Crew{team, 0});
+  if (!team_rows_apart(team, order.all_steps(s, start, end) / (end - start))) return f(Span{0, s.rows}, Crew{team, 0});
   const int64_t shares = team_size(team);
   each(team, shares, [&](int64_t n, int member) {
     Span rows{order.share(s, start, end, n, shares, even), order.share(s, start, end, n + 1, shares, even)};

@@ -43,9 +43,11 @@ constexpr int kMostMembers = 64;
 constexpr int kMostStalls = 1;
 typedef std::chrono::steady_clock Clock;
 
+constexpr int64_t kNever = INT32_MAX;
+
 struct Team {
   const int size;
-  const bool rows_apart;
+  const int64_t least_rows;  // of a member that has its own; kNever: all share each step
   const std::thread::id caller = std::this_thread::get_id();
   std::atomic<int> holders{1}, came{1};
   std::atomic<bool> over{false};
@@ -56,7 +58,7 @@ struct Team {
   alignas(64) std::atomic<int64_t> left{0};
   Share shares[kMostMembers];
 
-  Team(int size, bool rows_apart) : size(size), rows_apart(rows_apart) {}
+  Team(int size, int64_t least_rows) : size(size), least_rows(least_rows) {}
 };
 
 // Wait a little: a waiting thread that spins for long takes the time of the one that it waits for.
@@ -73,7 +75,7 @@ struct Patience {
 };
 
 int team_size(const Team* team) { return team->size; }
-bool team_rows_apart(const Team* team) { return team->rows_apart; }
+bool team_rows_apart(const Team* team, int64_t rows) { return team->size > 1 && rows >= team->least_rows * team->size; }
 
 static std::atomic<int> always{0};
 static std::atomic<int64_t> helped{0};
@@ -170,21 +172,23 @@ static bool stays_near(double bytes) {
   return bytes <= (cache >= 1 << 20 ? cache * 0.625 : 64 << 10);
 }
 
-constexpr int64_t kLeastRows = 4;  // of a member, that make a good product
+// Rows of a member that make a good product: of fewer, each reads too much. Weights so small that waiting costs more.
+constexpr int64_t kGoodProduct = 4, kShortStep = 160 << 10;
 
 // How many threads are worth it, and for what. Where all share each step, it is a region or a few of them, and a region
 // costs about a microsecond.
 static Team* team_for(const Job& job, int threads) {
   const int64_t* n = job.number;
   if (threads > kMostMembers) threads = kMostMembers;
-  if (always) return new (std::nothrow) Team(threads, always == 2 && threads > 1);
+  if (always) return new (std::nothrow) Team(threads, always == 2 ? 0 : kNever);
   double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * n[kState], all = n[kSteps] * (step + unit * n[kInputs]);
   auto no_more = [&](double most) { return most < 1 ? 1 : most < threads ? (int)most : threads; };
-  int sharing = no_more(fmin(step / 50e3, all / 300e3)), apart = no_more(fmin(n[kRows] / kLeastRows, all / 1e6));
+  double bytes = step / n[kRows] * (n[kDouble] ? 8 : 4);
+  int64_t least_rows = bytes > kShortStep ? kGoodProduct : 1;
+  int sharing = no_more(fmin(step / 50e3, all / 300e3)), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
   // Half as many that need not wait do as much: those that share a step are seldom all of use, and never all the time.
-  if (n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(step / n[kRows] * (n[kDouble] ? 8 : 4)))
-    return new (std::nothrow) Team(apart, true);
-  return new (std::nothrow) Team(sharing, false);
+  bool worth_it = n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(bytes);
+  return worth_it ? new (std::nothrow) Team(apart, least_rows) : new (std::nothrow) Team(sharing, kNever);
 }
 
 bool team_run(Direction* run, const Job* job, bool backward, const Source* source, int threads) {

@@ -6,7 +6,8 @@ struct Team;
 typedef void (*Work)(const void* about, int64_t item, int member);
 
 int team_size(const Team* team);  // members are numbered below this
-bool team_rows_apart(const Team* team);  // does each member do rows of its own, for many steps? Else all share each step
+// Does each member do rows of its own, for many steps, where so many rows are there? Else all share each step.
+bool team_rows_apart(const Team* team, int64_t rows);
 
 // work(about, item, member) for every item, each once, on any member, in any order; returns when all are done.
 void team_each(Team* team, int64_t items, Work work, const void* about);

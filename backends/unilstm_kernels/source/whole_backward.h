@@ -26,7 +26,7 @@ template <class T> struct WholeBackward {
     pack();
     const int64_t chunk = parts(kStepsRows, s.rows);
     for (int64_t end = s.steps, start; end > 0; end = start) {
-      start = end - at_most(end, some_steps(team, chunk, s.steps - end));
+      start = end - at_most(end, some_steps(team, s.rows, chunk, s.steps - end));
       by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
         for (int64_t n = end - 1; n >= start; n--) step(n, rows, crew);
         if (!start) step(-1, rows, crew);

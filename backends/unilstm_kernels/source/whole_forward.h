@@ -54,7 +54,7 @@ template <class T> struct WholeForward {
     if (!prepare()) return false;
     pack();
     for (int64_t start = 0, end; start < s.steps; start = end) {
-      end = at_most(s.steps, start + some_steps(team, chunk, start));
+      end = at_most(s.steps, start + some_steps(team, s.rows, chunk, start));
       by_rows(team, s, order, start, end, 1, [&](const Span& all, const Crew& crew) {
         int64_t chunks = parts((end - start) * all.count(), kRowChunk), bunches = parts(of_x.count, kBunch);
         crew.each(chunks * bunches, [&](int64_t item, int member) { project_x(start, end, all, item / bunches, item % bunches, member); });
