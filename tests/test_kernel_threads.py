@@ -108,6 +108,24 @@ def test_each_framework_has_its_own_threads_and_numpys_bits(
             alone(always, lambda: layers[1](backend.tensor(x)))
 
 
+def test_paddles_streams_have_the_help_of_its_threads(always: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its OpenMP runtime, where it computes on several. Every other step reads the weights from their end."""
+    backend = require("paddle")
+    layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", "paddle")]
+    xs = np.random.default_rng(0).standard_normal((4, 9)).astype("float32")
+    alone_stream = layers[0].stream()
+    want = [alone_stream(x).tobytes() for x in xs]
+    with ThreadsOf("paddle", 2, monkeypatch):
+        from unilstm_paddle import kernel
+
+        if kernel._mkl() is not None:  # a build without MKL has no such runtime
+            assert kernel.openmp()
+        stream = layers[1].stream()
+        assert [backend.array(stream(backend.tensor(x))).tobytes() for x in xs] == want
+        assert helped(always, lambda: stream(backend.tensor(xs[0])))
+    assert not kernel.openmp()
+
+
 def alone(found: Any, run: Any) -> None:
     """No helper does anything."""
     before = found.unilstm_helped()

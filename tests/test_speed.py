@@ -71,6 +71,14 @@ def test_ratios_are_ours_over_the_peers() -> None:
     assert report.geometric([0.5, 2.0]) == pytest.approx(1.0)
 
 
+def test_ragged_rows_have_a_geometric_mean_over_the_shapes() -> None:
+    times = [{"full": 2.0, "ragged": 1.0}, {"full": 1.0, "ragged": 2.0}]
+    rows = [{"shape": (1, 2, 3, 4), "share": 0.5, "forward": one, "training": one} for one in times]
+    page = report.of_lengths({"numpy": rows})
+    assert "| numpy | 1, 2, 3, 4 | 0.50 | 0.50 / 0.50 | – / – |" in page
+    assert "| numpy | geometric mean |  | 1.00 / 1.00 | – / – |" in page
+
+
 def test_a_layers_work_is_that_of_its_products() -> None:
     b, t, i, h = 2, 3, 5, 7
     assert measuring.flops((b, t, i, h)) == 2 * b * t * (4 * h * i + 4 * h * h)

@@ -58,16 +58,24 @@ def _plan(spec: LSTMSpec) -> Plan | None:
         about += [len(given), *map(job.ARRAYS.index, given)]
         names += given.values()
     shapes = (spec.num_layers, spec.state_size), (spec.num_layers, *spec.cell_shape)
-    call = ctypes.c_int64 * (10 + len(names))
+    call = ctypes.c_int64 * (11 + len(names))
     of_names = tuple(spec.shapes[name] for name in names)
     numbers = (ctypes.c_int64 * len(about))(*about)
     return Plan(spec.layer_input_size(0), tuple(names), of_names, *shapes, jobs, numbers, call)
 
 
-def run(plan: Plan, rows: int, double: bool, threads: int, pointers: Iterable[int], parameters: Iterable[int]) -> None:
+def run(
+    plan: Plan,
+    rows: int,
+    double: bool,
+    threads: int,
+    pointers: Iterable[int],
+    parameters: Iterable[int],
+    openmp: int = 0,
+) -> None:
     """One step. pointers: to x [B, I], h_0 [L, B, S], c_0 [L, B, C], y [B, S], h_n, c_n; all dense, as are the
-    parameters."""
-    _step(plan, plan.call(rows, double, threads, *pointers, 0, *parameters))
+    parameters. openmp: as of job.run."""
+    _step(plan, plan.call(rows, double, threads, *pointers, 0, openmp, *parameters))
 
 
 def _step(plan: Plan, call: Any) -> None:
@@ -80,7 +88,12 @@ def _step(plan: Plan, call: Any) -> None:
 class _Packed(ctypes.Structure):
     """Packed of source/job.h."""
 
-    _fields_ = (("stamp", ctypes.c_int64), ("bytes", ctypes.c_int64), ("memory", ctypes.c_void_p))
+    _fields_ = (
+        ("stamp", ctypes.c_int64),
+        ("bytes", ctypes.c_int64),
+        ("memory", ctypes.c_void_p),
+        ("calls", ctypes.c_int64),
+    )
 
 
 class Steps:
@@ -96,7 +109,7 @@ class Steps:
         self._plan, self._held = plan, [self.dense(tensors[name]) for name in plan.names]
         packed = (_Packed * len(plan.jobs))()
         places = map(self.pointer, self._held)
-        self._call = plan.call(rows or 1, double, 1, 0, 0, 0, 0, 0, 0, ctypes.addressof(packed), *places)
+        self._call = plan.call(rows or 1, double, 1, 0, 0, 0, 0, 0, 0, ctypes.addressof(packed), 0, *places)
         self.set_state(h, c)
         found: Any = library.library()
         weakref.finalize(self, found.unilstm_forget, packed, ctypes.c_int64(len(packed)))
@@ -108,7 +121,7 @@ class Steps:
 
     def run(self, x: Any) -> Any:
         y, call = self.empty(), self._call
-        call[2], call[3], call[6] = self.threads(), self.pointer(x), self.pointer(y)
+        call[2], call[3], call[6], call[10] = self.threads(), self.pointer(x), self.pointer(y), self.openmp()
         _step(self._plan, call)
         return y
 
@@ -124,3 +137,7 @@ class Steps:
 
     def threads(self) -> int:
         raise NotImplementedError
+
+    def openmp(self) -> int:
+        """As of job.run."""
+        return 0

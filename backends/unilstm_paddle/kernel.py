@@ -144,7 +144,7 @@ def _dense(given: Given) -> Given:
 def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
     double = dtype_name(x.dtype) == "float64"
     shape, strides = tuple(x.shape), tuple(x.strides)
-    how = {"backward": backward, "threads": threads(), "openmp": _openmp() if computes_on() > 1 else 0}
+    how = {"backward": backward, "threads": threads(), "openmp": openmp()}
     job.run(equations, shape, strides, reverse, double, arrays, _pointer, **how)
 
 
@@ -167,6 +167,11 @@ def computes_on() -> int:
     """Threads of Paddle's own."""
     count = _mkl()
     return 1 if count is None else int(count())
+
+
+def openmp() -> int:
+    """Whose threads: as of job.run."""
+    return _openmp() if computes_on() > 1 else 0
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import paddle
 from unilstm.errors import InputError
 from unilstm_kernels import streaming
 
-from .kernel import empty, threads
+from .kernel import empty, openmp, threads
 from .ops import dtype_name
 
 Tensor = Any
@@ -36,7 +36,7 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     y, h_n, c_n = empty([rows, plan.h[1]], x), empty(h_0.shape, x), empty(c_0.shape, x)
     pointers = [t.data_ptr() for t in (x, h_0, c_0, y, h_n, c_n)]
     places = [p.data_ptr() for p in parameters]
-    streaming.run(plan, rows, dtype == paddle.float64, threads(), pointers, places)
+    streaming.run(plan, rows, dtype == paddle.float64, threads(), pointers, places, openmp())
     return y, (h_n, c_n)
 
 
@@ -63,6 +63,9 @@ class Steps(streaming.Steps):
 
     def threads(self) -> int:
         return threads()
+
+    def openmp(self) -> int:
+        return openmp()
 
 
 def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:

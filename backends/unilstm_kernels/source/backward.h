@@ -87,7 +87,7 @@ template <class T> struct Backward {
       crew.each(s.units, [&](int64_t u, int member) {
         carried(before, seen, u, member);
         units(t, active, u, member);
-      });
+      }, n % 2 != 0);
       return;
     }
     crew.each(parts(s.state, W), [&](int64_t p, int member) {

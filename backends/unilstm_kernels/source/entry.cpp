@@ -94,15 +94,15 @@ EXPORT int unilstm_run(const Job* job, int backward) { return run_with(nullptr, 
 // One step through every layer of a stack. layers: a job each, with all that does not depend on the call. about: the
 // number of layers, the features of h and of c, and of each layer how many parameters it has and where in the job each
 // goes. call: rows, double, threads; where x [B,I], h_0 [L,B,S], c_0 [L,B,C], y [B,S], h_n and c_n are, which may be
-// h_0 and c_0; where the layers' Packed are, or 0; and each parameter. As unilstm_run.
+// h_0 and c_0; where the layers' Packed are, or 0; kOpenMp; and each parameter. As unilstm_run.
 EXPORT int unilstm_step(const Job* layers, const int64_t* about, const int64_t* call) {
   int64_t size = call[1] ? 8 : 4, h_bytes = call[0] * about[1] * size, c_bytes = call[0] * about[2] * size;
-  const int64_t *place = about + 3, *parameter = call + 10;
+  const int64_t *place = about + 3, *parameter = call + 11;
   const char* x = (const char*)call[3];
   for (int64_t n = 0; n < about[0]; n++) {
     Job job = layers[n];
     job.number[kRows] = call[0], job.number[kStrideT] = call[0] * job.number[kInputs];
-    job.number[kDouble] = call[1], job.number[kThreads] = call[2];
+    job.number[kDouble] = call[1], job.number[kThreads] = call[2], job.number[kOpenMp] = call[10];
     const Array states[] = {kH0, kC0, kHn, kCn};
     const int64_t from[] = {call[4], call[5], call[7], call[8]}, apart[] = {h_bytes, c_bytes, h_bytes, c_bytes};
     for (int k = 0; k < 4; k++) job.array[states[k]] = (char*)from[k] + n * apart[k];

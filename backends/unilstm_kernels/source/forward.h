@@ -49,7 +49,7 @@ template <class T> struct Forward {
       if (!lasting.there) pack(u);
       project(0, 1, all, 0, u, u + 1, member);
       unit_block(0, 0, all, u, member);
-    });
+    }, packed && packed->calls++ % 2);
     pack_projection();
     after_units(0, all, {team, 0});
     s.finish(c_now, s.hidden);
@@ -176,7 +176,7 @@ template <class T> struct Forward {
   }
 
   void step(int64_t t, int64_t in_chunk, const Span& all, const Crew& crew) {
-    crew.each(s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, all, u, member); });
+    crew.each(s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, all, u, member); }, t % 2);
     after_units(t, all, crew);
   }
 

@@ -62,6 +62,7 @@ enum Array {
 struct Packed {
   int64_t stamp, bytes;  // for which instruction set and type
   void* memory;
+  int64_t calls;  // until now: every other one reads the weights from their end, see team_each
 };
 
 struct Job {

@@ -36,7 +36,7 @@ struct Lasting : Parts {
     there = packed->memory && packed->stamp == stamp && packed->bytes == bytes;
     if (!there) {
       free(packed->memory);
-      *packed = {stamp, bytes, nullptr};
+      *packed = {stamp, bytes, nullptr, 0};
       if (posix_memalign(&packed->memory, 64, bytes + 64)) packed->memory = nullptr;
     }
     return (base = (char*)packed->memory) != nullptr;

@@ -34,6 +34,7 @@ struct Ieee {
 // A member's items of a region: from (lower half) to end (upper half). Whoever has done its own takes from the others.
 struct alignas(64) Share {
   std::atomic<uint64_t> items{0};
+  int64_t ends = 0;  // backwards: its first item and its last, added up. Written and read as Team::work
   static bool some(uint64_t v) { return (uint32_t)v < v >> 32; }
 };
 
@@ -55,6 +56,7 @@ struct Team {
   // Written before the shares are, and read only by who took an item, while which the region cannot end.
   Work work = nullptr;
   const void* about = nullptr;
+  bool backwards = false;
   alignas(64) std::atomic<int64_t> left{0};
   Share shares[kMostMembers];
 
@@ -88,11 +90,13 @@ extern "C" __attribute__((visibility("default"))) int64_t unilstm_helped() { ret
 static bool work_some(Team* team, int member) {
   int64_t done = 0;
   for (int k = 0; k < team->size; k++) {
-    std::atomic<uint64_t>& items = team->shares[(member + k) % team->size].items;
+    Share& share = team->shares[(member + k) % team->size];
+    std::atomic<uint64_t>& items = share.items;
     while (Share::some(items.load(std::memory_order_relaxed))) {
       uint64_t taken = items.fetch_add(1, std::memory_order_acq_rel);
       if (!Share::some(taken)) break;
-      team->work(team->about, (uint32_t)taken, member);
+      int64_t item = (uint32_t)taken, ends = share.ends;
+      team->work(team->about, team->backwards ? ends - item : item, member);
       done++;
     }
   }
@@ -101,16 +105,17 @@ static bool work_some(Team* team, int member) {
   return done;
 }
 
-void team_each(Team* team, int64_t items, Work work, const void* about) {
+void team_each(Team* team, int64_t items, bool backwards, Work work, const void* about) {
   int present = team->came.load(std::memory_order_relaxed);
   if (team->size == 1 || items == 1 || team->stalls > kMostStalls) {
-    for (int64_t item = 0; item < items; item++) work(about, item, 0);
+    for (int64_t item = 0; item < items; item++) work(about, backwards ? items - 1 - item : item, 0);
     return;
   }
-  team->work = work, team->about = about;
+  team->work = work, team->about = about, team->backwards = backwards;
   team->left.store(items, std::memory_order_relaxed);
   for (int m = 0; m < present; m++) {
     uint64_t from = items * m / present, to = items * (m + 1) / present;
+    team->shares[m].ends = (int64_t)(from + to) - 1;
     team->shares[m].items.store(to << 32 | from, std::memory_order_release);
   }
   Clock::time_point start = Clock::now();

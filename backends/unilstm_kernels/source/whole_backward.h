@@ -92,7 +92,7 @@ template <class T> struct WholeBackward {
       carried(before, seen, item, member);
       if (s.projected)
         for (int64_t k = active.from; k < active.to; k++) unclipped(t, order.row[k], item);
-    });
+    }, n % 2 != 0);
     if (s.projected)
       crew.each(parts(parts(s.hidden, W), kBunch), [&](int64_t item, int member) { unprojected(t, active, item, member); });
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });

@@ -209,7 +209,7 @@ template <class T> struct WholeForward {
     crew.each(of_z + parts(of_gates.count, kBunch), [&](int64_t item, int member) {
       if (item < of_z) recur(t, in_chunk, active, item, member);
       else see_again(t, active, item - of_z, member);
-    });
+    }, t % 2);
     crew.each(active.count(), [&](int64_t n, int member) { row(t, order.row[active.from + n], in_chunk, member); });
     if (s.projected) crew.each(parts(of_r.count, kBunch), [&](int64_t item, int member) { project_h(t, active, item, member); });
     for (int64_t n = active.to; n < all.to; n++) {
