@@ -17,12 +17,37 @@
 
 namespace {
 
+// A thread that sleeps. The system likes to wake it on the processor of who wakes it, who has no mind to leave that: for
+// many calls the helper would wait there, beside an idle processor.
+struct Sleeper {
+  pthread_t thread = pthread_self();
+  bool steered = false;
+#if defined(__linux__)
+  cpu_set_t before;  // the processors that it may use; kept while it may not use the waker's
+  void steer() {
+    int here = sched_getcpu();
+    if (here < 0 || here >= CPU_SETSIZE || (!steered && pthread_getaffinity_np(thread, sizeof before, &before))) return;
+    cpu_set_t others = before;
+    CPU_CLR(here, &others);
+    if (CPU_COUNT(&others) && !pthread_setaffinity_np(thread, sizeof others, &others)) steered = true;
+  }
+  void awake() {
+    if (steered) pthread_setaffinity_np(thread, sizeof before, &before);
+    steered = false;
+  }
+#else
+  void steer() {}
+  void awake() {}
+#endif
+};
+
 struct Pool {
   std::mutex mutex;
   std::condition_variable posted;
   std::vector<Team*> asked;  // a team for each helper that it has asked for and not got
   std::atomic<int> waiting{0};  // asked.size(), for those who do not hold the mutex
-  int threads = 0, asleep = 0;
+  std::vector<Sleeper*> sleepers;  // those asleep
+  int threads = 0;
 
   // Calls follow one another closely: look out for the next one for a while before sleeping.
   void look_out() {
@@ -31,12 +56,13 @@ struct Pool {
   }
 
   void serve() {
-    for (;;) {
+    for (Sleeper self;;) {
       look_out();
       std::unique_lock<std::mutex> lock(mutex);
-      asleep++;
+      sleepers.push_back(&self);
       posted.wait(lock, [&] { return !asked.empty(); });
-      asleep--;
+      sleepers.erase(std::find(sleepers.begin(), sleepers.end(), &self));
+      self.awake();
       Team* team = asked.front();
       asked.erase(asked.begin());
       waiting.store((int)asked.size(), std::memory_order_relaxed);
@@ -51,7 +77,8 @@ struct Pool {
     if (helpers > threads) helpers = threads;
     asked.insert(asked.end(), helpers, team);
     waiting.store((int)asked.size(), std::memory_order_relaxed);
-    bool wake = asleep > 0;
+    bool wake = !sleepers.empty();
+    for (size_t n = 0; n < sleepers.size() && (int)n < helpers; n++) sleepers[n]->steer();
     lock.unlock();
     if (wake) posted.notify_all();
     return helpers;
@@ -72,6 +99,7 @@ struct Pool {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = true;
     try {
+      sleepers.reserve(threads + 1);
       std::thread([this] { serve(); }).detach();
     } catch (const std::system_error&) {
       started = false;  // the caller does it alone
