@@ -13,6 +13,7 @@ from .peers import FRAMEWORKS
 from .plots import KINDS, Rows, milliseconds, ratio
 
 NUMBERS = "speed.json"
+BESIDE = ("full", "own")  # what ragged rows stand beside
 
 
 def save(results: dict[str, Any], out: Path) -> None:
@@ -118,13 +119,14 @@ def _micro(times: dict[str, float], other: str) -> tuple[str, str]:
 
 
 def of_lengths(by: dict[str, Rows]) -> str:
-    rows = [
-        [name, _shape(row), f"{row['share']:.2f}", *(
-            _pair(lambda kind, other=other, row=row: ratio(row, kind, "ragged", other)) for other in ("full", "own")
-        )]
-        for name, found in by.items()
-        for row in found
-    ]  # fmt: skip
+    """A row a shape, and one of geometric means a framework."""
+    rows = []
+    for name, found in by.items():
+        for row in found:
+            cells = (_pair(lambda kind, other=other, row=row: ratio(row, kind, "ragged", other)) for other in BESIDE)
+            rows.append([name, _shape(row), f"{row['share']:.2f}", *cells])
+        means = (_pair(lambda kind, other=other, f=found: _mean(f, kind, "ragged", other)) for other in BESIDE)
+        rows.append([name, "geometric mean", "", *means])
     head = ["framework", "(B, T, I, H)", "share of steps", "to the full batch", "to the peer's ragged run"]
     return f"""## Ragged rows
 
