@@ -111,3 +111,13 @@ def close(actual: Any, expected: Any, bound: float = 1e-12) -> None:
     assert worst <= bound, (
         f"largest error {worst:.3g} at {at}: {actual[at]} should be {expected[at]} within {bound:.3g}"
     )
+
+
+def require_parallel(name: str) -> None:
+    """Skip where the backend is missing, or XLA would compute wrong gradients on the parallel path."""
+    require(name)
+    if name == "jax":
+        from unilstm_jax.native import wrong_fusions
+
+        if reason := wrong_fusions():
+            pytest.skip(reason)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import unilstm
-from conftest import Driver, close, numbers, require
+from conftest import Driver, close, numbers, require, require_parallel
 from unilstm import LSTMSpec, SpecError, Weights, cells
 
 
@@ -161,6 +161,7 @@ def test_slstm_does_not_depend_on_the_stabiliser_it_starts_from(backend: Any) ->
 @pytest.mark.parametrize("steps", [1, 2, 37])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_the_parallel_path_equals_the_sequential_one(name: str, steps: int, direction: str) -> None:
+    require_parallel(name)
     spec = LSTMSpec(4, 6, cell="minlstm", num_layers=2, direction=direction, input_dropout=0.2)
     x, lengths = numbers(3, steps, 4), [steps, 0, max(1, steps // 2)]
     lead = 2 * spec.num_directions

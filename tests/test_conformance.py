@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from conftest import require_parallel
 from unilstm import LSTMSpec
 from unilstm.errors import UnilstmError
 from unilstm.presets import PRESETS
@@ -163,7 +164,7 @@ def test_paths_are_chosen_by_name() -> None:
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_parallel_paths_serve_the_minlstm(backend: str) -> None:
     """In every direction, in training too, and compared with the composed path."""
-    pytest.importorskip(backend)
+    require_parallel(backend)
     targets = [t for t in resolve([backend]) if isinstance(t, Target) and t.path == "parallel"]
     found = list(cells(targets, default_cases(), golden=False))
     assert {cell.case.spec.cell for cell in found} == {"minlstm"}
