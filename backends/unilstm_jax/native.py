@@ -51,9 +51,9 @@ def wrong_fusions() -> str | None:
         avx512 = " avx512f " in File("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    if not avx512:
+        return None
     return (
         "with AVX-512, XLA's fusions compute wrong gradients of it; XLA_FLAGS=--xla_cpu_use_fusion_emitters=false, set "
         "before JAX is imported, leaves them out"
-        if avx512
-        else None
     )

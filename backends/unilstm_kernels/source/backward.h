@@ -28,14 +28,7 @@ template <class T> struct Backward {
   bool run() {
     if (!prepare()) return false;
     pack();
-    const int64_t chunk = parts(kStepsRows, s.rows);
-    for (int64_t end = s.steps, start; end > 0; end = start) {
-      start = end - at_most(end, some_steps(team, s.rows, chunk, s.steps - end));
-      by_rows(team, s, order, start, end, sum_rows, [&](const Span& rows, const Crew& crew) {
-        for (int64_t n = end - 1; n >= start; n--) step(n, rows, crew);
-        if (!start) step(-1, rows, crew);
-      });
-    }
+    backwards(team, s, order, sum_rows, [&](const StepBack& one, const Crew& crew) { step(one, crew); });
     states();
     of_weights();
     if (s.array(kDx)) of_inputs();
@@ -79,15 +72,14 @@ template <class T> struct Backward {
 
   T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * dz_width; }
 
-  // The step that is n-th forward; n < 0: only what reaches h_0.
-  void step(int64_t n, const Span& all, const Crew& crew) {
-    int64_t t = n < 0 ? -1 : s.time(n), before = n + 1 < s.steps ? s.time(n + 1) : -1;  // before: the step done before
-    Span active = order.active_of(all, t), seen = order.active_of(all, before);
+  void step(const StepBack& one, const Crew& crew) {
+    const int64_t t = one.t, before = one.before;
+    const Span &active = one.active, &seen = one.seen;
     if (!s.projected) {
       crew.each(s.units, [&](int64_t u, int member) {
         carried(before, seen, u, member);
         units(t, active, u, member);
-      }, n % 2 != 0);
+      }, t % 2 != 0);
       return;
     }
     crew.each(parts(s.state, W), [&](int64_t p, int member) {

@@ -31,13 +31,10 @@ template <class T> struct Forward {
     }
     if (!lasting.there) each(team, s.units, [&](int64_t u, int) { pack(u); });
     pack_projection();
-    for (int64_t start = 0, end; start < s.steps; start = end) {
-      end = at_most(s.steps, start + some_steps(team, s.rows, chunk, start));
-      by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
-        project_x(start, end, rows, crew);
-        for (int64_t n = start; n < end; n++) step(s.time(n), n - start, rows, crew);
-      });
-    }
+    forwards(team, s, order, chunk, [&](int64_t start, int64_t end, const Span& rows, const Crew& crew) {
+      project_x(start, end, rows, crew);
+      for (int64_t n = start; n < end; n++) step(s.time(n), n - start, rows, crew);
+    });
     s.finish(c_now, s.hidden);
     return true;
   }
@@ -109,10 +106,12 @@ template <class T> struct Forward {
 
   // Block u of a row's z of a step: where the gates are kept, or in the chunk, where those of a member's rows lie together.
   T* z_at(int64_t t, int64_t in_chunk, const Span& all, int64_t place, int64_t u) const {
-    if (s.array(kGates)) return s.array(kGates) + t * s.line_step + s.in_lines(u, place, s.rows);
+    const Span together = lying_together(all);
     int64_t before = (chunk * all.from + in_chunk * all.count()) * s.lines * s.line_row;
-    return z_chunk + before + s.in_lines(u, place - all.from, all.count());
+    T* lines = s.array(kGates) ? s.array(kGates) + t * s.line_step : z_chunk + before;
+    return lines + s.in_lines(u, place - together.from, together.count());
   }
+  Span lying_together(const Span& all) const { return s.array(kGates) ? Span{0, s.rows} : all; }
 
   // z of some steps, as far as it is of x: pieces of rows, each times cuts of the blocks of units.
   void project_x(int64_t start, int64_t end, const Span& all, const Crew& crew) {
@@ -144,17 +143,15 @@ template <class T> struct Forward {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** lines = (T**)(rows + kRowChunk);
     T* scratch = tile + member * tile_size;
-    int64_t count = 0, last = at_most((end - start) * all.count(), (piece + 1) * kRowChunk), width = s.all_groups * W;
-    for (int64_t k = piece * kRowChunk; k < last; k++) {
-      int64_t n = k / all.count(), place = all.from + k % all.count(), b = order.row[place], t = s.time(start + n);
-      if (t >= s.length(b)) continue;
-      lines[count] = z_at(t, n, all, place, 0), rows[count++] = s.x(t, b);
-    }
+    int64_t count = 0, width = s.all_groups * W, together = lying_together(all).count();
+    order.each_step(s, start, end, all, piece, [&](int64_t n, int64_t t, int64_t place) {
+      lines[count] = z_at(t, n, all, place, 0), rows[count++] = s.x(t, order.row[place]);
+    });
     for (int64_t u = from; u < to; u++) {
       times_weights(u, count, rows, {scratch, width}, scratch + kRowChunk * width);
       for (int64_t i = 0; i < count; i++)
         for (int64_t g = 0; g < s.all_groups; g++)
-          memcpy(lines[i] + s.in_lines(u, 0, s.array(kGates) ? s.rows : all.count()) + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
+          memcpy(lines[i] + s.in_lines(u, 0, together) + g * kLine<T>, scratch + i * width + g * W, W * sizeof(T));
     }
   }
 

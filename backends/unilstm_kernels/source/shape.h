@@ -160,16 +160,24 @@ struct Order {
     for (int64_t n = start; n < end; n++) all += active[s.time(n)];
     return all;
   }
-  // The rows as `shares` spans of about as many steps among those done from start to end: where span n begins, a multiple
-  // of `even`.
-  template <class T> int64_t share(const Shape<T>& s, int64_t start, int64_t end, int64_t n, int64_t shares, int64_t even) const {
+  // The rows as `shares` spans of about as many of `all` steps, those that are done from start to end: where span n
+  // begins, a multiple of `even`.
+  template <class T> int64_t share(const Shape<T>& s, int64_t start, int64_t end, int64_t all, int64_t n, int64_t shares, int64_t even) const {
     if (n == shares) return s.rows;
-    int64_t all = all_steps(s, start, end), before = 0, place = 0, from = s.reverse ? s.steps - end : start;
+    int64_t before = 0, place = 0, from = s.reverse ? s.steps - end : start;
     for (; place < s.rows && before * shares < all * n; place++) {
       int64_t left = s.length(row[place]) - from;
       before += left < 0 ? 0 : at_most(left, end - start);
     }
     return at_most(parts(place, even) * even, s.rows);
+  }
+  // f(n, t, place) for piece `item` of the steps of some rows that are done from start to end, n counted from the first.
+  template <class T, class F> void each_step(const Shape<T>& s, int64_t start, int64_t end, const Span& rows, int64_t item, const F& f) const {
+    int64_t last = at_most((end - start) * rows.count(), (item + 1) * kRowChunk);
+    for (int64_t k = item * kRowChunk; k < last; k++) {
+      int64_t n = k / rows.count(), place = rows.from + k % rows.count(), t = s.time(start + n);
+      if (t < s.length(row[place])) f(n, t, place);
+    }
   }
   template <class T> void fill(const Shape<T>& s) {
     for (int64_t t = 0; t < s.steps; t++) active[t] = 0;
@@ -198,12 +206,42 @@ INLINE int64_t some_steps(const Team* team, int64_t rows, int64_t most, int64_t 
 // f(rows, crew) for all rows, and the steps that are done from start to end: all rows with the whole team, or the members'
 // shares of them.
 template <class T, class F> void by_rows(Team* team, const Shape<T>& s, const Order& order, int64_t start, int64_t end, int64_t even, const F& f) {
-  if (!team_rows_apart(team, order.all_steps(s, start, end) / (end - start))) return f(Span{0, s.rows}, Crew{team, 0});
-  const int64_t shares = team_size(team);
+  const int64_t all = order.all_steps(s, start, end), shares = team_size(team);
+  if (!team_rows_apart(team, all / (end - start))) return f(Span{0, s.rows}, Crew{team, 0});
   each(team, shares, [&](int64_t n, int member) {
-    Span rows{order.share(s, start, end, n, shares, even), order.share(s, start, end, n + 1, shares, even)};
+    Span rows{order.share(s, start, end, all, n, shares, even), order.share(s, start, end, all, n + 1, shares, even)};
     if (rows.count()) f(rows, Crew{nullptr, member});
   });
+}
+
+// f(start, end, rows, crew) for all rows and all steps, at most `most` at once.
+template <class T, class F> void forwards(Team* team, const Shape<T>& s, const Order& order, int64_t most, const F& f) {
+  for (int64_t start = 0, end; start < s.steps; start = end) {
+    end = at_most(s.steps, start + some_steps(team, s.rows, most, start));
+    by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) { f(start, end, rows, crew); });
+  }
+}
+
+// A step on the way back: t, the rows that have it, and the step that was done before with those that have that. -1: there
+// is none; after the last, what reaches the initial state is left to do.
+struct StepBack {
+  int64_t t, before;
+  Span active, seen;
+};
+
+// f(step, crew) for all rows and all steps. even: as of share.
+template <class T, class F> void backwards(Team* team, const Shape<T>& s, const Order& order, int64_t even, const F& f) {
+  auto time = [&](int64_t n) { return n >= 0 && n < s.steps ? s.time(n) : -1; };
+  const int64_t most = parts(kStepsRows, s.rows);
+  for (int64_t end = s.steps, start; end > 0; end = start) {
+    start = end - at_most(end, some_steps(team, s.rows, most, s.steps - end));
+    by_rows(team, s, order, start, end, even, [&](const Span& rows, const Crew& crew) {
+      for (int64_t n = end - 1; n >= (start ? start : -1); n--) {
+        int64_t t = time(n), before = time(n + 1);
+        f(StepBack{t, before, order.active_of(rows, t), order.active_of(rows, before)}, crew);
+      }
+    });
+  }
 }
 
 }  // namespace

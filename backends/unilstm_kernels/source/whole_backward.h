@@ -24,14 +24,7 @@ template <class T> struct WholeBackward {
   bool run() {
     if (!prepare()) return false;
     pack();
-    const int64_t chunk = parts(kStepsRows, s.rows);
-    for (int64_t end = s.steps, start; end > 0; end = start) {
-      start = end - at_most(end, some_steps(team, s.rows, chunk, s.steps - end));
-      by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) {
-        for (int64_t n = end - 1; n >= start; n--) step(n, rows, crew);
-        if (!start) step(-1, rows, crew);
-      });
-    }
+    backwards(team, s, order, 1, [&](const StepBack& one, const Crew& crew) { step(one, crew); });
     results();
     of_weights();
     if (s.array(kDx)) of_inputs();
@@ -82,17 +75,16 @@ template <class T> struct WholeBackward {
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
   }
 
-  // The step that is n-th forward; n < 0: only what reaches h_0 and c_0.
-  void step(int64_t n, const Span& all, const Crew& crew) {
-    int64_t t = n < 0 ? -1 : s.time(n), before = n + 1 < s.steps ? s.time(n + 1) : -1;  // before: the step done before
-    const Span active = order.active_of(all, t), seen = order.active_of(all, before);
+  void step(const StepBack& one, const Crew& crew) {
+    const int64_t t = one.t, before = one.before;
+    const Span &active = one.active, &seen = one.seen;
     int64_t of_state = parts(parts(s.state, W), kBunch), of_again = parts(parts(again, W), kBunch);
     crew.each(of_state + of_again, [&](int64_t item, int member) {
       if (item >= of_state) return again_carried(before, seen, item - of_state, member);
       carried(before, seen, item, member);
       if (s.projected)
         for (int64_t k = active.from; k < active.to; k++) unclipped(t, order.row[k], item);
-    }, n % 2 != 0);
+    }, t % 2 != 0);
     if (s.projected)
       crew.each(parts(parts(s.hidden, W), kBunch), [&](int64_t item, int member) { unprojected(t, active, item, member); });
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });

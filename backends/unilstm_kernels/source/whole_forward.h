@@ -53,15 +53,12 @@ template <class T> struct WholeForward {
   bool run() {
     if (!prepare()) return false;
     pack();
-    for (int64_t start = 0, end; start < s.steps; start = end) {
-      end = at_most(s.steps, start + some_steps(team, s.rows, chunk, start));
-      by_rows(team, s, order, start, end, 1, [&](const Span& all, const Crew& crew) {
-        int64_t chunks = parts((end - start) * all.count(), kRowChunk), bunches = parts(of_x.count, kBunch);
-        crew.each(chunks * bunches, [&](int64_t item, int member) { project_x(start, end, all, item / bunches, item % bunches, member); });
-        if (w.joint) crew.each(chunks, [&](int64_t item, int) { norm_x(start, end, all, item); });
-        for (int64_t n = start; n < end; n++) step(s.time(n), n - start, all, crew);
-      });
-    }
+    forwards(team, s, order, chunk, [&](int64_t start, int64_t end, const Span& all, const Crew& crew) {
+      int64_t chunks = parts((end - start) * all.count(), kRowChunk), bunches = parts(of_x.count, kBunch);
+      crew.each(chunks * bunches, [&](int64_t item, int member) { project_x(start, end, all, item / bunches, item % bunches, member); });
+      if (w.joint) crew.each(chunks, [&](int64_t item, int) { norm_x(start, end, all, item); });
+      for (int64_t n = start; n < end; n++) step(s.time(n), n - start, all, crew);
+    });
     s.finish(c_now, w.slots_width);
     return true;
   }
@@ -159,26 +156,21 @@ template <class T> struct WholeForward {
   T* z_h_row(int64_t b) const { return z_h + b * apart<T>(w.width); }
   T* kept(int64_t t, int64_t b) const { return s.array(kGates) ? s.array(kGates) + s.at(t, b) * w.kept_width : nullptr; }
 
-  // f(n, t, b) for piece `item` of the steps of some rows, n counted from the first of them.
-  template <class F> void each_step(int64_t start, int64_t end, const Span& all, int64_t item, const F& f) const {
-    int64_t last = at_most((end - start) * all.count(), (item + 1) * kRowChunk);
-    for (int64_t k = item * kRowChunk; k < last; k++) {
-      int64_t n = k / all.count(), b = order.row[all.from + k % all.count()], t = s.time(start + n);
-      if (t < s.length(b)) f(n, t, b);
-    }
-  }
-
   // A bunch of panels, of a chunk of rows.
   void project_x(int64_t start, int64_t end, const Span& all, int64_t item, int64_t bunch, int member) {
     const T** rows = pointers + member * 2 * kRowChunk;
     T** to = (T**)(rows + kRowChunk);
     int64_t count = 0;
-    each_step(start, end, all, item, [&](int64_t n, int64_t t, int64_t b) { to[count] = z(n, b), rows[count++] = s.x(t, b); });
+    order.each_step(s, start, end, all, item, [&](int64_t n, int64_t t, int64_t place) {
+      int64_t b = order.row[place];
+      to[count] = z(n, b), rows[count++] = s.x(t, b);
+    });
     multiply(of_x, bunch, count, rows, to, kFrom, start_x, member);
   }
 
   void norm_x(int64_t start, int64_t end, const Span& all, int64_t item) const {
-    each_step(start, end, all, item, [&](int64_t n, int64_t t, int64_t b) {
+    order.each_step(s, start, end, all, item, [&](int64_t n, int64_t t, int64_t place) {
+      int64_t b = order.row[place];
       T *row = z(n, b), *keep = kept(t, b), *to = keep ? keep + w.norm_at : row, scale = normalize<T>(row, w.width, w.eps, to);
       if (keep) keep[w.scales_at] = scale;
       vectors<T>(w.width, [&](int64_t j, int64_t left) {
