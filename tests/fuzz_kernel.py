@@ -238,7 +238,7 @@ def try_one(seed: int) -> list[str]:
         first = case.run()
         os.environ["OMP_NUM_THREADS"] = str(2 + seed % 3)
         library.use_instruction_set(before)
-        loaded.unilstm_always_threads(1 + seed % 2)
+        loaded.unilstm_always_threads(1 + seed % 3)
         found = [f"other bits in {name}" for name in differences(case.run(), first)]
     finally:
         loaded.unilstm_always_threads(0)

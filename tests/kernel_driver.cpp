@@ -10,7 +10,7 @@
 #include "job.h"
 #include "masks_job.h"
 
-extern "C" int unilstm_run(const Job*, int);
+extern "C" int unilstm_run(const Job*, int64_t, int);
 extern "C" int unilstm_mask(const MaskJob*);
 extern "C" int unilstm_use_set(const char*);
 extern "C" void unilstm_forget(Packed*, int64_t);
@@ -18,7 +18,7 @@ extern "C" void unilstm_forget(Packed*, int64_t);
 extern "C" void unilstm_always_threads(int);
 
 static thread_local uint64_t digest = 1469598103934665603u;
-static bool threaded = false;
+static bool threaded = false, paired = false;
 
 template <class T> struct Arrays {
   Job job = {};
@@ -97,6 +97,18 @@ template <class T> static void parameters(Arrays<T>& a, const Sizes& s, bool gra
   add(kWeightXa, kDWeightXa, s.units * i, attention), add(kBiasXa, kDBiasXa, s.units, attention && (gradients || a.below(2)));
 }
 
+// Runs it; paired, at once with another like it, whose results, from `from` on, must be the same.
+template <class T> static void run(Arrays<T>& a, int backward, size_t from) {
+  Job jobs[2] = {a.job, a.job};
+  std::vector<std::vector<T>> others(a.all.begin() + from, a.all.end());
+  for (size_t k = 0; k < others.size(); k++)
+    for (void*& array : jobs[1].array)
+      if (array == a.all[from + k].data()) array = others[k].data();
+  if (unilstm_run(jobs, paired ? 2 : 1, backward)) printf("no memory\n");
+  for (size_t k = 0; paired && k < others.size(); k++)
+    if (memcmp(others[k].data(), a.all[from + k].data(), others[k].size() * sizeof(T))) printf("jobs at once differ\n");
+}
+
 // The same results, which are from `from` on, by weights packed for several calls.
 template <class T> static void again_packed(Arrays<T>& a, size_t from) {
   std::vector<std::vector<T>> results(a.all.begin() + from, a.all.end());
@@ -104,7 +116,7 @@ template <class T> static void again_packed(Arrays<T>& a, size_t from) {
   a.job.array[kPacked] = &packed;
   for (int call = 0; call < 2; call++) {
     for (size_t k = from; k < a.all.size(); k++) std::fill(a.all[k].begin(), a.all[k].end(), (T)NAN);
-    if (unilstm_run(&a.job, 0)) printf("no memory\n");
+    if (unilstm_run(&a.job, 1, 0)) printf("no memory\n");
     for (size_t k = from; k < a.all.size(); k++)
       if (memcmp(a.all[k].data(), results[k - from].data(), results[k - from].size() * sizeof(T))) printf("packed weights differ\n");
   }
@@ -131,16 +143,17 @@ template <class T> static void one(unsigned seed) {
   }
   size_t from = a.all.size();
   a.add(kY, t * b * s), a.add(kHn, b * s), a.add(kCn, b * z.state);
-  if (unilstm_run(&a.job, 0)) printf("no memory\n");  // inference
+  run(a, 0, from);  // inference
   again_packed(a, from);
   a.add(kCells, t * b * z.state);
   size_t inner = a.all.size();  // what lies in it, and where, is the kernel's own affair
   a.add(kGates, t * b * z.kept, true, NAN), a.add(kRaw, t * b * s, (n[kHas] & kProjected) && a.job.real[kProjClip] != 0);
-  if (unilstm_run(&a.job, 0)) printf("no memory\n");
+  run(a, 0, from);
   a.add(kDy, t * b * s, a.below(4)), a.add(kDhn, b * s, a.below(2)), a.add(kDcn, b * z.state, a.below(2)), a.add(kDcells, t * b * z.state, a.below(2));
+  size_t gradients = a.all.size();
   a.add(kDx, t * b * i, a.below(4)), a.add(kDh0, b * s), a.add(kDc0, b * z.state);
   parameters(a, z, true);
-  if (unilstm_run(&a.job, 1)) printf("no memory\n");
+  run(a, 1, gradients);
   for (size_t k = from; k < a.all.size(); k++)
     for (size_t e = 0; k != inner && e < a.all[k].size(); e++) {
       const T& v = a.all[k][e];
@@ -173,8 +186,8 @@ int main(int count, char** words) {
     if (all() != first) return printf("%s differs\n", words[k]), 1;
   }
   threaded = true;
-  for (int how = 1; how <= 2; how++) {  // that share each step, and that have rows of their own
-    unilstm_always_threads(how);
+  for (int how = 1; how <= 3; how++) {  // that share each step, that have rows of their own, that have a job of their own
+    unilstm_always_threads(how), paired = how == 3;
     std::thread other([&] { beside = all(); });
     uint64_t threads = all();
     other.join();

@@ -19,7 +19,8 @@ from test_kernel import Fuzzed, differences
 from unilstm.errors import InputError
 from unilstm_kernels import library
 
-SHARING, APART = 1, 2  # what the threads do: share each step, or each have rows of its own for many
+# What the threads do: share each step, each have rows of its own for many, or each have a direction of its own.
+SHARING, APART, AT_ONCE = 1, 2, 3
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def always(request: pytest.FixtureRequest) -> Iterator[Any]:
     found.unilstm_always_threads(0)
 
 
-@pytest.mark.parametrize("always", [SHARING, APART], indirect=True)
+@pytest.mark.parametrize("always", [SHARING, APART, AT_ONCE], indirect=True)
 @pytest.mark.parametrize("seed", range(25))
 def test_the_bits_do_not_depend_on_the_number_of_threads(
     seed: int, always: Any, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +88,7 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
     assert found.unilstm_helped() == before
 
 
-@pytest.mark.parametrize("always", [SHARING, APART], indirect=True)
+@pytest.mark.parametrize("always", [SHARING, APART, AT_ONCE], indirect=True)
 @pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
 def test_each_framework_has_its_own_threads_and_numpys_bits(
     name: str, always: Any, monkeypatch: pytest.MonkeyPatch

@@ -78,7 +78,7 @@ def _direction(spec: LSTMSpec, call: LayerCall, x: Array, reverse: bool, state: 
     steps, rows, _ = x.shape
     lengths = jnp.full(rows, steps, jnp.int32) if call.lengths is None else call.lengths.astype(jnp.int32)
     arrays = {"x": _reversed(x, call.lengths) if reverse else x, "h_0": state[0], "c_0": state[1], **job.given(p)}
-    plan = Plan(_ENGINE, spec, False, False, tuple(arrays), ("lengths",))
+    plan = Plan(_ENGINE, spec, (False,), False, tuple(arrays), ("lengths",))
     given = tuple(jnp.asarray(a) for a in arrays.values())
     y, h, c = derivatives.run(plan, given, (jnp.maximum(lengths, 1),))
     if call.lengths is not None:
@@ -132,7 +132,9 @@ def _with_equations(plan: Plan, reserve: Any, *arrays: Array) -> Any:
     return y, h, c, jnp.zeros(reserve.shape, reserve.dtype)
 
 
-def _forward(plan: Plan, given: dict[str, Array], keep: bool) -> list[Array]:
+def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[list[Array]]:
+    (given,) = givens
+
     @sequential_vmap  # neither the call nor a choice of platforms has a rule of its own
     def call(*arrays: Array) -> Any:
         reserve = jax.eval_shape(functools.partial(_with_cudnn, plan), *arrays)[3]
@@ -142,22 +144,22 @@ def _forward(plan: Plan, given: dict[str, Array], keep: bool) -> list[Array]:
         )
 
     y, h, c, reserve = call(*(given[name] for name in (*plan.arrays, *plan.fixed)))
-    return [y, h, c, jnp.zeros_like(y), reserve] if keep else [y, h, c]  # cuDNN keeps c of every step to itself
+    return [[y, h, c, jnp.zeros_like(y), reserve] if keep else [y, h, c]]  # cuDNN keeps c of every step to itself
 
 
-def _backward(plan: Plan, given: dict[str, Array], kept: Any, cotangents: Any, wanted: list[str]) -> list[Array]:
+def _backward(plan: Plan, givens: list[dict[str, Array]], kept: Any, into: Any, wanted: Any) -> list[list[Array]]:
+    (given,), ((y, h, c, _, reserve),), (cotangents,), (some,) = givens, kept, into, wanted
     names = (*plan.arrays, *plan.fixed)
-    y, h, c, _, reserve = kept
     zeros = {"d_y": y, "d_h_n": h, "d_c_n": c}
-    into = [cotangents.get(name, jnp.zeros_like(like)) for name, like in zeros.items()]
+    of_results = [cotangents.get(name, jnp.zeros_like(like)) for name, like in zeros.items()]
 
     @sequential_vmap
     def call(*arrays: Array) -> Any:
         branches = {_PLATFORM: functools.partial(_back_with_cudnn, plan)}
         return jax.lax.platform_dependent(*arrays, default=functools.partial(_back_with_equations, plan), **branches)
 
-    found = dict(zip(plan.arrays, call(y, reserve, *into, *(given[name] for name in names)), strict=True))
-    return [found[name] for name in wanted]
+    found = dict(zip(plan.arrays, call(y, reserve, *of_results, *(given[name] for name in names)), strict=True))
+    return [[found[name] for name in some]]
 
 
 def _back_with_cudnn(plan: Plan, y: Array, reserve: Array, dy: Array, dh: Array, dc: Array, *arrays: Array) -> Any:

@@ -1,7 +1,7 @@
-"""The derivatives of a direction that is computed by something foreign: the kernel's XLA call, or cuDNN's.
+"""The derivatives of a layer that is computed by something foreign: the kernel's XLA call, or cuDNN's.
 
 Reverse mode is what the engine computes; every other derivative comes from the composed equations. The rule of a
-direction is a forward one (custom_jvp) whose tangents go through a primitive, `tangent`: evaluated, differentiated or
+layer is a forward one (custom_jvp) whose tangents go through a primitive, `tangent`: evaluated, differentiated or
 batched, it is the composed equations' tangent; transposed, it is the engine's way back. So jvp, vmap and higher
 derivatives stay, which a custom_vjp would have lost.
 """
@@ -9,7 +9,7 @@ derivatives stay, which a custom_vjp would have lost.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,27 +31,38 @@ Array = Any
 
 @dataclass(frozen=True)
 class Engine:
-    """Arrays are by the names of job.ARRAYS.
+    """What it is given and returns is a list of the layer's directions. Arrays are by the names of job.ARRAYS.
 
-    forward(plan, given, keep): y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then
-    what else is kept. backward(plan, given, kept, cotangents, wanted): the gradients of the wanted ones of given, in
-    their order, from what forward returned and the cotangents that there are, as job.GRADIENTS_IN names them.
+    forward(plan, givens, keep): y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then
+    what else is kept. backward(plan, givens, kept, cotangents, wanted): the gradients of the wanted ones of what was
+    given, in their order, from what forward returned and the cotangents that there are, as job.GRADIENTS_IN names them.
     """
 
-    forward: Callable[..., list[Array]]
-    backward: Callable[..., list[Array]]
+    forward: Callable[..., list[list[Array]]]
+    backward: Callable[..., list[list[Array]]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is static of a direction. arrays, fixed: the names of what it is given that has a gradient, and has none."""
+    """What is static of a layer. reverse: of each direction. arrays, fixed: the names of what a direction is given that
+    has a gradient, and has none. Arrays are flat where JAX sees them, one direction's after the other's."""
 
     engine: Engine
     spec: LSTMSpec
-    reverse: bool
+    reverse: tuple[bool, ...]
     cells: bool
     arrays: tuple[str, ...]
     fixed: tuple[str, ...]
+
+    def parts(self, every: Sequence[Any]) -> list[Sequence[Any]]:
+        """Those of each direction, who have as many."""
+        count = len(every) // len(self.reverse)
+        return [every[n * count : (n + 1) * count] for n in range(len(self.reverse))]
+
+    def givens(self, arrays: Sequence[Array], fixed: Sequence[Array]) -> list[dict[str, Array]]:
+        names = (*self.arrays, *self.fixed)
+        both = zip(self.parts(arrays), self.parts(fixed), strict=True)
+        return [dict(zip(names, (*one, *more), strict=True)) for one, more in both]
 
 
 def alike(arrays: list[Array]) -> list[Array]:
@@ -64,26 +75,31 @@ def alike(arrays: list[Array]) -> list[Array]:
     return [jax.lax.pcast(a, tuple(over - set(jax.typeof(a).vma)), to="varying") for a in arrays]
 
 
+def _flat(parts: list[Any]) -> tuple[Any, ...]:
+    return tuple(one for part in parts for one in part)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _direction(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """y, h, c[, every c]."""
-    return tuple(plan.engine.forward(plan, _given(plan, arrays, fixed), False))
+def _layer(plan: Plan, arrays: Any, fixed: Any) -> Any:
+    """Of each direction y, h, c[, every c]."""
+    return _flat(plan.engine.forward(plan, plan.givens(arrays, fixed), False))
 
 
-@_direction.defjvp
-def _direction_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
-    found, slopes = _keeping_jvp(plan, primals, tangents)
+@_layer.defjvp
+def _layer_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
     count = 4 if plan.cells else 3
-    return found[:count], slopes[:count]
+    found, slopes = (plan.parts(every) for every in _keeping_jvp(plan, primals, tangents))
+    return _flat([one[:count] for one in found]), _flat([one[:count] for one in slopes])
 
 
-run = jax.jit(_direction, static_argnums=0)  # a call outside jit would otherwise be traced each time
+run = jax.jit(_layer, static_argnums=0)  # a call outside jit would otherwise be traced each time
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _keeping(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """y, h, c, every c, and what is kept for the way back. What is kept has no tangent: who reads it derives anew."""
-    return tuple(plan.engine.forward(plan, _given(plan, arrays, fixed), True))
+    """Of each direction y, h, c, every c, and what is kept for the way back. What is kept has no tangent: who reads it
+    derives anew."""
+    return _flat(plan.engine.forward(plan, plan.givens(arrays, fixed), True))
 
 
 @_keeping.defjvp
@@ -91,47 +107,50 @@ def _keeping_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
     arrays, fixed = primals
     found = _keeping(plan, arrays, fixed)
     slopes = _tangent.bind(*arrays, *fixed, *found, *tangents[0], plan=plan)
-    return found, (*slopes, *(jnp.zeros_like(kept) for kept in found[4:]))
-
-
-def _given(plan: Plan, arrays: Any, fixed: Any) -> dict[str, Array]:
-    return dict(zip((*plan.arrays, *plan.fixed), (*arrays, *fixed), strict=True))
+    both = zip(plan.parts(slopes), plan.parts(found), strict=True)
+    return found, _flat([(*slope, *(jnp.zeros_like(kept) for kept in one[4:])) for slope, one in both])
 
 
 # The tangent, and its transpose.
 
 
-def _parts(plan: Plan, args: Any) -> tuple[Any, Any, Any, Any]:
-    """The arguments of `tangent`: arrays, fixed, what _keeping returned, tangents of the arrays."""
-    args, count, fixed = tuple(args), len(plan.arrays), len(plan.fixed)
+def _arguments(plan: Plan, args: Any) -> tuple[Any, Any, Any, Any]:
+    """Those of `tangent`: arrays, fixed, what _keeping returned, tangents of the arrays."""
+    directions, args = len(plan.reverse), tuple(args)
+    count, fixed = directions * len(plan.arrays), directions * len(plan.fixed)
     return args[:count], args[count : count + fixed], args[count + fixed : -count], args[-count:]
 
 
 def composed(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """y, h, c, every c by the equations."""
+    """Of each direction y, h, c, every c by the equations."""
+    both = zip(plan.reverse, plan.parts(arrays), plan.parts(fixed), strict=True)
+    return _flat([_composed(plan, *direction) for direction in both])
+
+
+def _composed(plan: Plan, reverse: bool, arrays: Any, fixed: Any) -> Any:
     given, extra = dict(zip(plan.arrays, arrays, strict=True)), dict(zip(plan.fixed, fixed, strict=True))
     p, masks, lengths = job.parameters(plan.spec, given), job.masks(extra), extra.get("lengths")
     x, state = given["x"], (given["h_0"], given["c_0"])
     if not lstm.elementwise(plan.spec) or (masks and plan.spec.recurrent_dropout_kind != "state"):
         call = LayerCall(x, [state], [p], lengths, cells=True)
-        r = scan_direction(OPS, plan.spec, call, plan.reverse, state, p, masks)
+        r = scan_direction(OPS, plan.spec, call, reverse, state, p, masks)
         return r.y, r.h, r.c, r.cells
     valid = None if lengths is None else OPS.valid(x.shape[0], lengths, x)
     x = x if valid is None else jnp.where(valid, x, 0)
-    h_all, c_all, h, c = recurrence(plan.spec, plan.reverse, (x, *state, p), valid, masks.get("recurrent"))
+    h_all, c_all, h, c = recurrence(plan.spec, reverse, (x, *state, p), valid, masks.get("recurrent"))
     if valid is None:
         return h_all, h, c, c_all
     return jnp.where(valid, h_all, 0), h, c, jnp.where(valid, c_all, 0)
 
 
 def _tangent_of_equations(plan: Plan, *args: Any) -> Any:
-    arrays, fixed, _, tangents = _parts(plan, args)
+    arrays, fixed, _, tangents = _arguments(plan, args)
     return jax.jvp(lambda *a: composed(plan, a, fixed), tuple(arrays), tuple(tangents))[1]
 
 
 def _tangent_jvp(primals: Any, tangents: Any, *, plan: Plan) -> Any:
-    arrays, fixed, kept, linear = _parts(plan, primals)
-    of_arrays, _, _, of_linear = _parts(plan, [ad.instantiate_zeros(t) for t in tangents])
+    arrays, fixed, kept, linear = _arguments(plan, primals)
+    of_arrays, _, _, of_linear = _arguments(plan, [ad.instantiate_zeros(t) for t in tangents])
 
     def slope(arrays: Any, linear: Any) -> Any:
         return _tangent_of_equations(plan, *arrays, *fixed, *kept, *linear)
@@ -141,7 +160,7 @@ def _tangent_jvp(primals: Any, tangents: Any, *, plan: Plan) -> Any:
 
 
 def _tangent_transpose(cotangents: Any, *args: Any, plan: Plan) -> Any:
-    arrays, fixed, kept, linear = _parts(plan, args)
+    arrays, fixed, kept, linear = _arguments(plan, args)
     needs = tuple(ad.is_undefined_primal(one) for one in linear)
     there = tuple(type(ct) is not ad.Zero for ct in cotangents)
     given = tuple(ct for ct, one in zip(cotangents, there, strict=True) if one)
@@ -157,12 +176,17 @@ def _tangent_batched(args: Any, dims: Any, *, plan: Plan) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _back(plan: Plan, needs: Any, there: Any, arrays: Any, fixed: Any, kept: Any, cotangents: Any) -> Any:
-    """The gradients of those arrays that need one. there: which of y, h, c, every c have a cotangent."""
-    given = _given(plan, arrays, fixed)
-    names = [name for name, one in zip(job.GRADIENTS_IN, there, strict=True) if one]
-    of_results = dict(zip(names, alike([given["x"], *cotangents])[1:], strict=True))
-    wanted = [name for name, need in zip(plan.arrays, needs, strict=True) if need]
-    return tuple(plan.engine.backward(plan, given, kept, of_results, wanted)) if wanted else ()
+    """The gradients of those arrays that need one. there: which of each direction's y, h, c, every c have a
+    cotangent."""
+    if not any(needs):
+        return ()
+    given = iter(alike([arrays[0], *cotangents])[1:])
+    of_results = [
+        {name: next(given) for name, one in zip(job.GRADIENTS_IN, part, strict=True) if one}
+        for part in plan.parts(there)
+    ]
+    wanted = [[name for name, need in zip(plan.arrays, part, strict=True) if need] for part in plan.parts(needs)]
+    return _flat(plan.engine.backward(plan, plan.givens(arrays, fixed), plan.parts(kept), of_results, wanted))
 
 
 @_back.defjvp
@@ -183,7 +207,9 @@ def _back_jvp(plan: Plan, needs: Any, there: Any, primals: Any, tangents: Any) -
 _tangent = Primitive("unilstm_tangent")
 _tangent.multiple_results = True
 _tangent.def_impl(lambda *args, plan: _compiled_tangent(plan, *args))
-_tangent.def_abstract_eval(lambda *avals, plan: list(_parts(plan, avals)[2][:4]))
+_tangent.def_abstract_eval(
+    lambda *avals, plan: [a for part in plan.parts(_arguments(plan, avals)[2]) for a in part[:4]]
+)
 _compiled_tangent = jax.jit(_tangent_of_equations, static_argnums=0)
 ad.primitive_jvps[_tangent] = _tangent_jvp
 ad.primitive_transposes[_tangent] = _tangent_transpose

@@ -55,54 +55,72 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer. Past a row's length nothing of x is read."""
-    directions = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
-    return [_run(spec, call, *direction) for direction in directions]
+    reverse, givens, of_masks = spec.reversed_directions(layer), [], []
+    lengths = {} if call.lengths is None else {"lengths": call.lengths.astype(jnp.int32)}
+    for state, p, masks in zip(call.states, call.p, call.all_masks(), strict=True):
+        givens.append(job.tensors(call, state, p, masks))
+        of_masks.append(job.fixed(masks) | lengths)
+    plan = Plan(_ENGINE, spec, reverse, call.cells, tuple(givens[0]), tuple(of_masks[0]))
+    every = derivatives.alike([jnp.asarray(a) for given in (*givens, *of_masks) for a in given.values()])
+    count = len(reverse) * len(plan.arrays)
+    found = derivatives.run(plan, tuple(every[:count]), tuple(every[count:]))
+    return [DirectionResult(*one) for one in plan.parts(found)]
 
 
-def _run(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
-    arrays, fixed = job.tensors(call, state, p, masks), job.fixed(masks)
-    if call.lengths is not None:
-        fixed["lengths"] = call.lengths.astype(jnp.int32)
-    plan = Plan(_ENGINE, spec, reverse, call.cells, tuple(arrays), tuple(fixed))
-    every = derivatives.alike([jnp.asarray(a) for a in (*arrays.values(), *fixed.values())])
-    y, h, c, *cells = derivatives.run(plan, tuple(every[: len(arrays)]), tuple(every[len(arrays) :]))
-    return DirectionResult(y, h, c, cells[0] if cells else None)
-
-
-def _call(plan: Plan, given: dict[str, Array], results: dict[str, tuple[int, ...]], backward: bool) -> list[Array]:
-    """given and results: by the names of job.ARRAYS; the shapes of results."""
-    x, equations = given["x"], job.equations(plan.spec)
+def _call(
+    plan: Plan, givens: list[dict[str, Array]], results: list[dict[str, tuple[int, ...]]], backward: bool
+) -> list[list[Array]]:
+    """Of each direction. givens and results: by the names of job.ARRAYS; the shapes of results."""
+    x, equations = givens[0]["x"], job.equations(plan.spec)
     steps, rows, inputs = x.shape
-    numbers = [steps, rows, inputs, *equations.numbers, plan.reverse, rows * inputs, inputs, x.dtype == jnp.float64]
     threads = library.threads() if library.own_threads() else 0  # 0: as many as XLA has
+    numbers = []
+    for reverse in plan.reverse:
+        numbers += [steps, rows, inputs, *equations.numbers, reverse, rows * inputs, inputs, x.dtype == jnp.float64]
+        numbers += [threads, 0]
     more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
-    made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for shape in results.values()]
+    made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for of in results for shape in of.values()]
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
-    return call(  # type: ignore[no-any-return]
-        *given.values(),
-        numbers=np.array([*numbers, threads, 0, backward], np.int64),
-        reals=np.array(equations.reals, np.float64),
-        arguments=np.array([job.ARRAYS.index(name) for name in given], np.int64),
-        results=np.array([job.ARRAYS.index(name) for name in results], np.int64),
+    found = iter(
+        call(
+            *(array for given in givens for array in given.values()),
+            numbers=np.array([*numbers, backward], np.int64),
+            reals=np.array(equations.reals, np.float64),
+            arguments=_places(givens),
+            results=_places(results),
+        )
     )
+    return [[next(found) for _ in of] for of in results]
 
 
-def _forward(plan: Plan, given: dict[str, Array], keep: bool) -> list[Array]:
+def _places(every: list[dict[str, Any]]) -> Any:
+    """Which array of which direction's job each of them is."""
+    places = [n * len(job.ARRAYS) + job.ARRAYS.index(name) for n, of in enumerate(every) for name in of]
+    return np.array(places, np.int64)
+
+
+def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[list[Array]]:
     """y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then what else is kept."""
-    equations, (steps, rows, _) = job.equations(plan.spec), given["x"].shape
+    equations, (steps, rows, _) = job.equations(plan.spec), givens[0]["x"].shape
     shapes = {"y": (steps, rows, equations.state), "h_n": (rows, equations.state), "c_n": (rows, equations.remembered)}
     if keep or plan.cells:
         shapes["cells"] = (steps, rows, equations.remembered)
-    return _call(plan, given, shapes | (equations.kept_shapes(steps, rows) if keep else {}), backward=False)
+    shapes |= equations.kept_shapes(steps, rows) if keep else {}
+    return _call(plan, givens, [shapes] * len(givens), backward=False)
 
 
-def _backward(plan: Plan, given: dict[str, Array], kept: Any, cotangents: Any, wanted: list[str]) -> list[Array]:
-    steps, rows, _ = given["x"].shape
-    held = dict(zip(job.equations(plan.spec).kept_shapes(steps, rows), kept[4:], strict=True))
-    shapes = {job.gradient_name(name): given[name].shape for name in wanted}
-    everything = {**given, "y": kept[0], "cells": kept[3], **held, **cotangents}
-    found = dict(zip(shapes, _call(plan, everything, shapes, backward=True), strict=True))
-    return [found[job.gradient_name(name)] for name in wanted]
+def _backward(
+    plan: Plan, givens: list[dict[str, Array]], kept: Any, cotangents: list[dict[str, Array]], wanted: list[list[str]]
+) -> list[list[Array]]:
+    steps, rows, _ = givens[0]["x"].shape
+    names = tuple(job.equations(plan.spec).kept_shapes(steps, rows))
+    everything, shapes = [], []
+    for given, (y, _, _, cells, *rest), into, some in zip(givens, kept, cotangents, wanted, strict=True):
+        everything.append({**given, "y": y, "cells": cells, **dict(zip(names, rest, strict=True)), **into})
+        shapes.append({job.gradient_name(name): given[name].shape for name in some})
+    found = _call(plan, everything, shapes, backward=True)
+    every = [dict(zip(of, one, strict=True)) for of, one in zip(shapes, found, strict=True)]
+    return [[of[job.gradient_name(name)] for name in some] for of, some in zip(every, wanted, strict=True)]
 
 
 _ENGINE = derivatives.Engine(_forward, _backward)

@@ -157,33 +157,43 @@ def gradient_name(role: str) -> str:
     return "d_bias" if role in ("bias_ih", "bias_hh") else f"d_{role}"
 
 
+class Direction(NamedTuple):
+    """What one direction of a layer reads and writes.
+
+    strides: of x [T, B, I], in elements, its features side by side. arrays: by the names of ARRAYS, those that there
+    are, or None; dense.
+    """
+
+    reverse: bool
+    strides: Sequence[int]
+    arrays: Mapping[str, Any]
+
+
 def run(
     equations: Equations,
     shape: Sequence[int],
-    strides: Sequence[int],
-    reverse: bool,
     double: bool,
-    arrays: Mapping[str, Any],
+    directions: Sequence[Direction],
     pointer: Callable[[Any], int],
     *,
     backward: bool,
     threads: int,
     openmp: int = 0,
 ) -> None:
-    """Run one direction. shape, strides: of x [T, B, I], in elements, its features side by side. double: float64?
+    """Run a layer: all its directions, at once where that is faster. shape: of x [T, B, I]. double: float64?
 
-    arrays: by the names of ARRAYS, those that there are, or None; dense. pointer: of one of them. threads: at most;
-    openmp: those of the OpenMP runtime that the framework has loaded: the address of its GOMP_parallel, or 1, to look
-    for it where the process's libraries show what they have to all.
+    pointer: of an array. threads: at most; openmp: those of the OpenMP runtime that the framework has loaded: the
+    address of its GOMP_parallel, or 1, to look for it where the process's libraries show what they have to all.
     """
-    job = Job()
-    job.number[:] = [*shape, *equations.numbers, reverse, *strides[:2], double, threads, openmp]
-    job.real[:] = equations.reals
-    pointers = job.array
-    for name, array in arrays.items():
-        if array is not None:
-            pointers[_INDEX[name]] = pointer(array)
+    jobs = (Job * len(directions))()
+    for job, one in zip(jobs, directions, strict=True):
+        job.number[:] = [*shape, *equations.numbers, one.reverse, *one.strides[:2], double, threads, openmp]
+        job.real[:] = equations.reals
+        pointers = job.array
+        for name, array in one.arrays.items():
+            if array is not None:
+                pointers[_INDEX[name]] = pointer(array)
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
-    if found.unilstm_run(ctypes.byref(job), backward):
+    if found.unilstm_run(jobs, len(directions), backward):
         raise MemoryError("the kernel found no memory for its working arrays")

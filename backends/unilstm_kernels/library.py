@@ -34,7 +34,7 @@ def library() -> ctypes.CDLL | str:
         return f"the kernel was built from another version; {HOW}"
     found.unilstm_set.restype = ctypes.c_char_p
     found.unilstm_helped.restype = ctypes.c_int64
-    found.unilstm_run.argtypes = [ctypes.POINTER(Job), ctypes.c_int]
+    found.unilstm_run.argtypes = [ctypes.POINTER(Job), ctypes.c_int64, ctypes.c_int]
     wanted = os.environ.get("UNILSTM_KERNEL_SET")
     if wanted and found.unilstm_use_set(wanted.encode()):
         return (

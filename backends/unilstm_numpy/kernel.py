@@ -19,70 +19,64 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
 
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    return [direction.forward(call.cells, keep=False) for direction in directions(spec, layer, call)]
+    return Layer(spec, layer, call).forward(keep=False)
 
 
-def directions(spec: LSTMSpec, layer: int, call: LayerCall) -> list[Direction]:
-    every = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
-    return [Direction(spec, call, *one) for one in every]
+class Layer:
+    """One layer of one call; what backward() needs of forward(keep=True) stays here."""
 
+    def __init__(self, spec: LSTMSpec, layer: int, call: LayerCall) -> None:
+        self.equations, self.cells = job.equations(spec), call.cells
+        lengths = {} if call.lengths is None else {"lengths": np.ascontiguousarray(call.lengths, np.int32)}
+        every = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
+        self.directions = [_direction(call, *one, lengths) for one in every]
 
-class Direction:
-    """One direction of one call; what backward() needs of forward(keep=True) stays here."""
-
-    def __init__(self, spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> None:
-        arrays = job.tensors(call, state, p, masks) | job.fixed(masks)
-        x = arrays.pop("x")
-        self.spec, self.masks = spec, masks
-        x = x if x.strides[2] == x.itemsize and min(x.strides) >= 0 else np.ascontiguousarray(x)
-        self.strides = tuple(stride // x.itemsize for stride in x.strides)
-        self.equations, self.reverse, self.shape, self.dtype = job.equations(spec), reverse, x.shape, x.dtype
-        self.given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None} | {"x": x}
-        if call.lengths is not None:
-            self.given["lengths"] = np.ascontiguousarray(call.lengths, np.int32)
-        self.kept: dict[str, Array] = {}
-
-    def forward(self, cells: bool, *, keep: bool) -> DirectionResult:
-        spec, (steps, rows, _) = self.spec, self.shape
-        results = {
-            "y": np.empty((steps, rows, spec.state_size), self.dtype),
-            "h_n": np.empty((rows, spec.state_size), self.dtype),
-            "c_n": np.empty((rows, self.equations.remembered), self.dtype),
-        }
-        if cells or keep:
-            results["cells"] = np.empty((steps, rows, self.equations.remembered), self.dtype)
-        kept = {}
+    def forward(self, *, keep: bool) -> list[DirectionResult]:
+        made = [self._results(one.arrays["x"], keep) for one in self.directions]
+        self._run(made, backward=False)
         if keep:
-            shapes = self.equations.kept_shapes(steps, rows)
-            kept = {name: np.empty(shape, self.dtype) for name, shape in shapes.items()}
-        self._run(self.given | results | kept, backward=False)
+            self.directions = [
+                one._replace(arrays={**one.arrays, **results})
+                for one, results in zip(self.directions, made, strict=True)
+            ]
+        return [DirectionResult(r["y"], r["h_n"], r["c_n"], r["cells"] if self.cells else None) for r in made]
+
+    def _results(self, x: Array, keep: bool) -> dict[str, Array]:
+        (steps, rows, _), state, remembered = x.shape, self.equations.state, self.equations.remembered
+        shapes: dict[str, Any] = {"y": (steps, rows, state), "h_n": (rows, state), "c_n": (rows, remembered)}
+        if self.cells or keep:
+            shapes["cells"] = (steps, rows, remembered)
         if keep:
-            self.kept = kept | {"y": results["y"], "cells": results["cells"]}
-        return DirectionResult(results["y"], results["h_n"], results["c_n"], results["cells"] if cells else None)
+            shapes |= self.equations.kept_shapes(steps, rows)
+        return {name: np.empty(shape, x.dtype) for name, shape in shapes.items()}
 
-    def backward(self, d_y: Array, d_h_n: Array, d_c_n: Array, d_cells: Array | None) -> dict[str, Array]:
-        """The gradients of x, h_0, c_0 and the parameters, by role, from those of the results."""
-        into = {"d_y": d_y, "d_h_n": d_h_n, "d_c_n": d_c_n, "d_cells": d_cells}
-        arrays = {name: np.ascontiguousarray(a, self.dtype) for name, a in into.items() if a is not None}
-        names = [name for name in job.GRADIENTS if name[2:] in self.given]
-        found = {name: np.empty(self.given[name[2:]].shape, self.dtype) for name in names}
-        self._run(self.given | self.kept | arrays | found, backward=True)
-        return {name[2:]: array for name, array in found.items()}
+    def backward(self, into: list[dict[str, Array | None]]) -> list[dict[str, Array]]:
+        """For each direction the gradients of x, h_0, c_0 and the parameters, by role, from those of the results, by
+        the names of job.GRADIENTS_IN."""
+        made, given = [], []
+        for one, of_results in zip(self.directions, into, strict=True):
+            dtype = one.arrays["x"].dtype
+            given.append({n: np.ascontiguousarray(a, dtype) for n, a in of_results.items() if a is not None})
+            names = [name for name in job.GRADIENTS if name[2:] in one.arrays]
+            made.append({name: np.empty(one.arrays[name[2:]].shape, dtype) for name in names})
+        self._run([g | m for g, m in zip(given, made, strict=True)], backward=True)
+        return [{name[2:]: array for name, array in found.items()} for found in made]
 
-    def _run(self, arrays: dict[str, Array], *, backward: bool) -> None:
-        double = self.dtype == np.float64
-        threads = library.threads()
-        job.run(
-            self.equations,
-            self.shape,
-            self.strides,
-            self.reverse,
-            double,
-            arrays,
-            _pointer,
-            backward=backward,
-            threads=threads,
-        )
+    def _run(self, more: list[dict[str, Array]], *, backward: bool) -> None:
+        directions = [one._replace(arrays={**one.arrays, **m}) for one, m in zip(self.directions, more, strict=True)]
+        x, threads = directions[0].arrays["x"], library.threads()
+        double = x.dtype == np.float64
+        job.run(self.equations, x.shape, double, directions, _pointer, backward=backward, threads=threads)
+
+
+def _direction(
+    call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any, lengths: dict[str, Array]
+) -> job.Direction:
+    arrays = job.tensors(call, state, p, masks) | job.fixed(masks)
+    x = arrays.pop("x")
+    x = x if x.strides[2] == x.itemsize and min(x.strides) >= 0 else np.ascontiguousarray(x)
+    given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
+    return job.Direction(reverse, [stride // x.itemsize for stride in x.strides], {"x": x, **given, **lengths})
 
 
 def _pointer(array: Array) -> int:

@@ -51,7 +51,7 @@ class _Run:
 
     def __init__(self, layer: Any, call: calls.Call, masks: _Kept | None) -> None:
         self.spec, self.path, self.call, self.masks = layer.spec, layer.path, call, masks
-        self.done: list[tuple[list[kernel.Direction], list[DirectionResult]]] = []
+        self.done: list[tuple[kernel.Layer, list[DirectionResult]]] = []
 
     def layer(self, k: int, call: LayerCall) -> list[DirectionResult]:
         reason = kernel.refusal(self.spec, call)
@@ -62,9 +62,9 @@ class _Run:
                 f"NumPy differentiates through the kernel only, which cannot serve layer {k}: {reason}. "
                 "Port the layer to another backend for its gradients."
             )
-        directions = kernel.directions(self.spec, k, call)
-        results = [one.forward(call.cells, keep=True) for one in directions]
-        self.done.append((directions, results))
+        layer = kernel.Layer(self.spec, k, call)
+        results = layer.forward(keep=True)
+        self.done.append((layer, results))
         return results
 
     def mask(self, name: str) -> Any:
@@ -81,12 +81,13 @@ class _Run:
         found: Gradients = {}
         of_states: list[tuple[Array, Array]] = []
         for k in reversed(range(spec.num_layers)):
-            directions, results = self.done[k]
+            layer, results = self.done[k]
             d_x, below = 0.0, d if k and spec.residual else 0.0
+            of_y, at = _unmerged(spec.merge, d, [r.y for r in results]), slice(k * count, (k + 1) * count)
+            of_results = zip(of_y, d_h[at], d_c[at], every_c, strict=True)
+            into = [dict(zip(job.GRADIENTS_IN, one, strict=True)) for one in of_results]
             of_layer = []
-            for n, part in enumerate(_unmerged(spec.merge, d, [r.y for r in results])):
-                at = k * count + n
-                gradients = directions[n].backward(part, d_h[at], d_c[at], every_c[n])
+            for n, gradients in enumerate(layer.backward(into)):
                 d_x = d_x + gradients["x"] * self.mask(f"input_l{k}{'_reverse' if n else ''}")
                 found |= self._of_parameters(k, n, gradients)
                 of_layer.append((gradients["h_0"], gradients["c_0"]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +43,35 @@ def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer. Past a row's length nothing of x is read."""
-    directions = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
-    return [_direction(spec, call, *direction) for direction in directions]
+    plan, lengths = _Plan(spec, spec.reversed_directions(layer)), {}
+    if call.lengths is not None:
+        lengths["lengths"] = call.lengths.astype("int32")
+    for state, p, masks in zip(call.states, call.p, call.all_masks(), strict=True):
+        tensors = job.tensors(call, state, p, masks)
+        plan.givens.append({**tensors, **job.fixed(masks), **lengths})
+        plan.wanted.append(tuple(name for name, t in tensors.items() if not t.stop_gradient))
+    if paddle.is_grad_enabled() and any(plan.wanted):
+        wanted = [given[name] for given, names in zip(plan.givens, plan.wanted, strict=True) for name in names]
+        every = _Layer.apply(wanted, plan)
+        found = [every[start : start + 4] for start in range(0, len(every), 4)]
+    else:
+        results = forward(job.equations(spec), plan.reverse, plan.givens, keep=False, wants_cells=call.cells)
+        found = [(r["y"], r["h_n"], r["c_n"], r.get("cells")) for r in results]
+    return [DirectionResult(y, h, c, cells if call.cells else None) for y, h, c, cells in found]
 
 
 @dataclass
 class _Plan:
-    """A direction's call. wanted: names of what is given that has a gradient."""
+    """A layer's call. For each direction: what it is given, and the names of that which has a gradient."""
 
     spec: LSTMSpec
-    reverse: bool
-    given: Given
-    fixed: Given  # masks and lengths
-    wanted: tuple[str, ...]
+    reverse: tuple[bool, ...]
+    givens: list[Given] = field(default_factory=list)
+    wanted: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def _direction(spec: LSTMSpec, call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any) -> DirectionResult:
-    given, fixed = job.tensors(call, state, p, masks), job.fixed(masks)
-    if call.lengths is not None:
-        fixed["lengths"] = call.lengths.astype("int32")
-    wanted = tuple(name for name, t in given.items() if not t.stop_gradient)
-    if paddle.is_grad_enabled() and wanted:
-        y, h, c, cells = _Direction.apply([given[name] for name in wanted], _Plan(spec, reverse, given, fixed, wanted))
-    else:
-        y, h, c, cells, _ = forward(job.equations(spec), reverse, given | fixed, keep=False, wants_cells=call.cells)
-    return DirectionResult(y, h, c, cells if call.cells else None)
-
-
-class _Direction(PyLayer):  # type: ignore[misc]
-    """([what has a gradient], the plan) → y, h, c, every c.
+class _Layer(PyLayer):  # type: ignore[misc]
+    """([what has a gradient], the plan) → for each direction y, h, c, every c.
 
     In a list, which is one argument to Paddle: given several, a PyLayer fails where paddle.grad wants the gradients of
     some of them only, because it must return None for the others then, and is not told which they are.
@@ -78,11 +79,11 @@ class _Direction(PyLayer):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, wanted: list[Tensor], plan: _Plan) -> Any:
-        y, h, c, cells, kept = forward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, keep=True)
-        ctx.plan, ctx.kept = plan, tuple(kept)
+        results = forward(job.equations(plan.spec), plan.reverse, plan.givens, keep=True)
+        ctx.plan, ctx.names = plan, [name for name in results[0] if name not in ("h_n", "c_n")]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, cells, *kept.values())
-        return y, h, c, cells
+        ctx.save_for_backward(*(r[name] for r in results for name in ctx.names))
+        return tuple(r[name] for r in results for name in job.RESULTS)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -92,40 +93,50 @@ class _Direction(PyLayer):  # type: ignore[misc]
                 "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
                 "path='composed'."
             )
-        kept = dict(zip(("y", "cells", *ctx.kept), ctx.saved_tensor(), strict=True))
-        found = backward(job.equations(plan.spec), plan.reverse, plan.given | plan.fixed, kept, grads, plan.wanted)
-        return (found,)
+        saved, count = ctx.saved_tensor(), len(ctx.names)
+        every = []
+        for n, given in enumerate(plan.givens):
+            kept = dict(zip(ctx.names, saved[n * count : (n + 1) * count], strict=True))
+            into = dict(zip(job.GRADIENTS_IN, grads[4 * n : 4 * n + 4], strict=True))
+            every.append({**given, **kept, **{name: g.contiguous() for name, g in into.items() if g is not None}})
+        return (backward(job.equations(plan.spec), plan.reverse, every, plan.wanted),)
 
 
 def forward(
-    equations: job.Equations, reverse: bool, given: Given, *, keep: bool, wants_cells: bool = True
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
-    """y [T, B, S], h [B, S], c [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
-    given = _dense(given)
-    x = given["x"]
+    equations: job.Equations, reverse: Sequence[bool], givens: list[Given], *, keep: bool, wants_cells: bool = True
+) -> list[dict[str, Tensor]]:
+    """For each direction, by the names of job.ARRAYS: y [T, B, S], h_n [B, S], c_n [B, C], every c [T, B, C] where
+    kept or wanted, and what backward needs beside."""
+    givens = [_dense(given) for given in givens]
+    x = givens[0]["x"]
     steps, rows, _ = x.shape
-
     state, remembered = equations.state, equations.remembered
-    y, h, c = empty([steps, rows, state], x), empty([rows, state], x), empty([rows, remembered], x)
-    cells = empty([steps, rows, remembered], x) if keep or wants_cells else None
-    kept = {name: empty(shape, x) for name, shape in equations.kept_shapes(steps, rows).items()} if keep else {}
-    arrays = {**given, "y": y, "h_n": h, "c_n": c, "cells": cells, **kept}
-    _run(equations, reverse, x, arrays, backward=False)
-    return y, h, c, cells, kept
+    shapes: dict[str, Any] = {"y": (steps, rows, state), "h_n": (rows, state), "c_n": (rows, remembered)}
+    if keep or wants_cells:
+        shapes["cells"] = (steps, rows, remembered)
+    if keep:
+        shapes |= equations.kept_shapes(steps, rows)
+    results = [{name: empty(shape, x) for name, shape in shapes.items()} for _ in givens]
+    _run(equations, reverse, [given | made for given, made in zip(givens, results, strict=True)], backward=False)
+    return results
 
 
 def backward(
-    equations: job.Equations, reverse: bool, given: Given, kept: Given, grads: Any, wanted: tuple[str, ...]
+    equations: job.Equations, reverse: Sequence[bool], givens: list[Given], wanted: list[tuple[str, ...]]
 ) -> list[Tensor]:
-    """The gradients of what is wanted. grads: of y, h, c, every c, each or None."""
-    given = _dense(given)
-    x = given["x"]
-    into = {name: g.contiguous() for name, g in zip(job.GRADIENTS_IN, grads, strict=True) if g is not None}
-    found = {job.gradient_name(name): empty(given[name].shape, x) for name in wanted}  # that of both biases once
-    _run(equations, reverse, x, given | kept | into | found, backward=True)
-    gradients = [found[job.gradient_name(name)] for name in wanted]
-    if "bias" in wanted and "bias_hh" in wanted:  # what is done to the one must not be done to the other
-        gradients[wanted.index("bias_hh")] = found["d_bias"].clone()
+    """The gradients of what is wanted of each direction, one direction after the other. givens: what a direction was
+    given, what it kept, and the gradients of its results."""
+    givens = [_dense(given) for given in givens]
+    found = []
+    for given, names in zip(givens, wanted, strict=True):  # that of both biases once
+        found.append({job.gradient_name(name): empty(given[name].shape, given["x"]) for name in names})
+    _run(equations, reverse, [given | made for given, made in zip(givens, found, strict=True)], backward=True)
+    gradients = []
+    for made, names in zip(found, wanted, strict=True):
+        of = {name: made[job.gradient_name(name)] for name in names}
+        if "bias" in of and "bias_hh" in of:  # what is done to the one must not be done to the other
+            of["bias_hh"] = made["d_bias"].clone()
+        gradients += of.values()
     return gradients
 
 
@@ -141,11 +152,12 @@ def _dense(given: Given) -> Given:
     return {"x": x if x.strides[2] == 1 or x.shape[2] == 1 else x.contiguous()} | found
 
 
-def _run(equations: job.Equations, reverse: bool, x: Tensor, arrays: Any, *, backward: bool) -> None:
+def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], *, backward: bool) -> None:
+    x = every[0]["x"]
     double = dtype_name(x.dtype) == "float64"
-    shape, strides = tuple(x.shape), tuple(x.strides)
+    directions = [job.Direction(one, tuple(a["x"].strides), a) for one, a in zip(reverse, every, strict=True)]
     how = {"backward": backward, "threads": threads(), "openmp": openmp()}
-    job.run(equations, shape, strides, reverse, double, arrays, _pointer, **how)
+    job.run(equations, tuple(x.shape), double, directions, _pointer, **how)
 
 
 @functools.cache

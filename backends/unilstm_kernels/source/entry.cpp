@@ -76,9 +76,9 @@ EXPORT int64_t unilstm_layout() { return kNumbers * 10000 + kReals * 100 + kArra
 // From which sources this was built; build.py looks for it in the file.
 EXPORT const char* unilstm_source() { return DIGEST; }
 
-int run_with(const Source* source, int threads, const Job* job, bool backward) {
+int run_with(const Source* source, int threads, const Job* jobs, int64_t count, bool backward) {
   if (!set()) return 2;
-  return team_run(set()->run, job, backward, source, threads) ? 0 : 1;
+  return team_run(set()->run, jobs, count, backward, source, threads) ? 0 : 1;
 }
 
 // A mask of dropout. 0; 2 where no instruction set fits.
@@ -88,8 +88,11 @@ EXPORT int unilstm_mask(const MaskJob* job) {
   return 0;
 }
 
-// One direction of one layer. 0; 1 without memory; 2 where no instruction set fits.
-EXPORT int unilstm_run(const Job* job, int backward) { return run_with(nullptr, (int)job->number[kThreads], job, backward); }
+// So many jobs that do not need one another, as are both directions of a layer. 0; 1 without memory; 2 where no
+// instruction set fits. The first one says how many threads there are and whose.
+EXPORT int unilstm_run(const Job* jobs, int64_t count, int backward) {
+  return run_with(nullptr, (int)jobs->number[kThreads], jobs, count, backward);
+}
 
 // One step through every layer of a stack. layers: a job each, with all that does not depend on the call. about: the
 // number of layers, the features of h and of c, and of each layer how many parameters it has and where in the job each
@@ -109,7 +112,7 @@ EXPORT int unilstm_step(const Job* layers, const int64_t* about, const int64_t* 
     job.array[kX] = (void*)x, job.array[kY] = (void*)call[6];
     if (call[9]) job.array[kPacked] = (Packed*)call[9] + n;
     for (int64_t left = *place++; left; left--) job.array[*place++] = (void*)*parameter++;
-    if (int problem = unilstm_run(&job, false)) return problem;
+    if (int problem = unilstm_run(&job, 1, false)) return problem;
     x = (const char*)job.array[kHn];  // y is written anew
   }
   return 0;

@@ -82,8 +82,8 @@ bool team_rows_apart(const Team* team, int64_t rows) { return team->size > 1 && 
 static std::atomic<int> always{0};
 static std::atomic<int64_t> helped{0};
 
-// For tests: take all threads also where they are not worth it, to share each step (1) or with rows of their own (2); and
-// how many items helpers have done so far.
+// For tests: take all threads also where they are not worth it, to share each step (1), with rows of their own (2), or
+// with jobs of their own, where there are several (3); and how many items helpers have done so far.
 extern "C" __attribute__((visibility("default"))) void unilstm_always_threads(int how) { always = how; }
 extern "C" __attribute__((visibility("default"))) int64_t unilstm_helped() { return helped; }
 
@@ -147,12 +147,18 @@ namespace {
 
 struct Call {
   Direction* run;
-  const Job* job;
-  bool backward, fine;
+  const Job* jobs;
+  int64_t count;  // more than one: each of them is an item of the team's
+  bool backward;
   Team* team;
+  std::atomic<bool> fine{true};
   void go() {
     Ieee ieee;
-    fine = run(job, backward, team);
+    if (count == 1) fine = run(jobs, backward, team);
+    else each(team, count, [this](int64_t k, int) {
+      Team alone(1, kNever);
+      if (!run(jobs + k, backward, &alone)) fine = false;
+    });
     team->over.store(true, std::memory_order_release);
   }
 };
@@ -180,28 +186,55 @@ static bool stays_near(double bytes) {
 // Rows of a member that make a good product: of fewer, each reads too much. Weights so small that waiting costs more.
 constexpr int64_t kGoodProduct = 4, kShortStep = 160 << 10;
 
+struct Plan {
+  int size;
+  int64_t least_rows;  // as of Team
+};
+
+// Bytes of the weights of h, which every step reads.
+static double bytes_of_step(const Job& job) {
+  const int64_t* n = job.number;
+  return 4.0 * n[kHidden] * n[kNumLanes] * n[kState] * (n[kDouble] ? 8 : 4);
+}
+
+// Multiplications of a step, and of all that is done.
+struct Size { double step, all; };
+static Size size_of(const Job& job) {
+  const int64_t* n = job.number;
+  double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * n[kState];
+  return {step, n[kSteps] * (step + unit * n[kInputs])};
+}
+
 // How many threads are worth it, and for what. Where all share each step, it is a region or a few of them, and a region
 // costs about a microsecond.
-static Team* team_for(const Job& job, int threads) {
+static Plan plan_of(const Job& job, int threads) {
   const int64_t* n = job.number;
-  if (threads > kMostMembers) threads = kMostMembers;
-  if (always) return new (std::nothrow) Team(threads, always == 2 ? 0 : kNever);
-  double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * n[kState], all = n[kSteps] * (step + unit * n[kInputs]);
+  if (always) return {threads, always == 2 ? 0 : kNever};
+  auto [step, all] = size_of(job);
   auto no_more = [&](double most) { return most < 1 ? 1 : most < threads ? (int)most : threads; };
-  double bytes = step / n[kRows] * (n[kDouble] ? 8 : 4);
+  double bytes = bytes_of_step(job);
   int64_t least_rows = bytes > kShortStep ? kGoodProduct : 1;
   int sharing = no_more(fmin(step / 50e3, all / 300e3)), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
   // Half as many that need not wait do as much: those that share a step are seldom all of use, and never all the time.
   bool worth_it = n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(bytes);
-  return worth_it ? new (std::nothrow) Team(apart, least_rows) : new (std::nothrow) Team(sharing, kNever);
+  return worth_it ? Plan{apart, least_rows} : Plan{sharing, kNever};
 }
 
-bool team_run(Direction* run, const Job* job, bool backward, const Source* source, int threads) {
-  Team* team = team_for(*job, threads);
+// Is each of several jobs done by one thread, all at once? None waits for another then, but each reads all weights.
+static bool at_once(const Job* jobs, int64_t count, int threads) {
+  if (count == 1 || threads == 1) return false;
+  if (always) return always == 3;
+  for (int64_t k = 0; k < count; k++)
+    if (size_of(jobs[k]).all < 150e3 || !stays_near(bytes_of_step(jobs[k])) || plan_of(jobs[k], threads).size > count) return false;
+  return true;
+}
+
+static bool run_team(Team* team, Direction* run, const Job* jobs, int64_t count, bool backward, const Source* source) {
   if (!team) return false;
-  Call call{run, job, backward, false, team};
+  Call call{run, jobs, count, backward, team};
   int helpers = team->size - 1;
-  if (helpers && job->number[kOpenMp] && openmp_run(job->number[kOpenMp], call_or_help, &call, team->size)) helpers = -1;
+  int64_t openmp = jobs->number[kOpenMp];
+  if (helpers && openmp && openmp_run(openmp, call_or_help, &call, team->size)) helpers = -1;
   if (helpers > 0 && source) {
     for (int k = 0; k < helpers; k++) {
       team->holders.fetch_add(1, std::memory_order_relaxed);
@@ -215,4 +248,15 @@ bool team_run(Direction* run, const Job* job, bool backward, const Source* sourc
   if (helpers > 0 && !source) release(team, pool_withdraw(team));
   release(team);
   return call.fine;
+}
+
+bool team_run(Direction* run, const Job* jobs, int64_t count, bool backward, const Source* source, int threads) {
+  if (threads > kMostMembers) threads = kMostMembers;
+  if (at_once(jobs, count, threads))
+    return run_team(new (std::nothrow) Team((int)(count < threads ? count : threads), kNever), run, jobs, count, backward, source);
+  for (int64_t k = 0; k < count; k++) {
+    auto [size, least_rows] = plan_of(jobs[k], threads);
+    if (!run_team(new (std::nothrow) Team(size, least_rows), run, jobs + k, 1, backward, source)) return false;
+  }
+  return true;
 }

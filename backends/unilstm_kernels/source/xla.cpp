@@ -1,5 +1,6 @@
-// The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers and reals of the job (0
-// threads: as many as XLA has), backward, and for each argument and result which array of the job it is.
+// The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers of each job (0 threads: as many
+// as XLA has) and, at their end, backward; reals of all of them; for each argument and result which array of which job it
+// is: the job times kArrays + the array.
 #include <string.h>
 #include "helpers.h"
 #include "job.h"
@@ -8,6 +9,8 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 using namespace xla_abi;
+
+constexpr int64_t kMostJobs = 2;  // both directions
 
 static int version[2] = {0, 1};
 
@@ -39,9 +42,13 @@ static const xla_abi::Array* attribute(const Frame* frame, const char* name) {
   return nullptr;
 }
 
-static bool place(Job& job, const Buffers& buffers, const xla_abi::Array* which) {
+static bool place(Job* jobs, int64_t count, const Buffers& buffers, const xla_abi::Array* which) {
   if (!which || (int64_t)which->count != buffers.count) return false;
-  for (int64_t k = 0; k < buffers.count; k++) job.array[((const int64_t*)which->data)[k]] = ((Buffer*)buffers.items[k])->data;
+  for (int64_t k = 0; k < buffers.count; k++) {
+    int64_t at = ((const int64_t*)which->data)[k];
+    if (at < 0 || at >= count * kArrays) return false;
+    jobs[at / kArrays].array[at % kArrays] = ((Buffer*)buffers.items[k])->data;
+  }
   return true;
 }
 
@@ -73,16 +80,20 @@ EXPORT Error* unilstm_xla(Frame* frame) {
     return nullptr;
   }
   const xla_abi::Array *numbers = attribute(frame, "numbers"), *reals = attribute(frame, "reals");
-  if (!numbers || numbers->count != kNumbers + 1 || !reals || reals->count != kReals)
-    return failure(frame, "unilstm: the job has another layout than the library", kInvalidArgument);
-  Job job = {};
-  memcpy(job.number, numbers->data, sizeof job.number);
-  memcpy(job.real, reals->data, sizeof job.real);
-  if (!place(job, frame->arguments, attribute(frame, "arguments")) || !place(job, frame->results, attribute(frame, "results")))
-    return failure(frame, "unilstm: arrays that do not fit the job", kInvalidArgument);
+  int64_t count = numbers ? ((int64_t)numbers->count - 1) / kNumbers : 0;
+  if (count < 1 || count > kMostJobs || (int64_t)numbers->count != count * kNumbers + 1 || !reals || reals->count != kReals)
+    return failure(frame, "unilstm: the jobs have another layout than the library", kInvalidArgument);
+  const int64_t* number = (const int64_t*)numbers->data;
+  Job jobs[kMostJobs] = {};
+  for (int64_t k = 0; k < count; k++) {
+    memcpy(jobs[k].number, number + k * kNumbers, sizeof jobs[k].number);
+    memcpy(jobs[k].real, reals->data, sizeof jobs[k].real);
+  }
+  if (!place(jobs, count, frame->arguments, attribute(frame, "arguments")) || !place(jobs, count, frame->results, attribute(frame, "results")))
+    return failure(frame, "unilstm: arrays that do not fit the jobs", kInvalidArgument);
   Source source{frame, schedule};
-  int threads = job.number[kThreads] ? (int)job.number[kThreads] : threads_of(frame);
-  if (run_with(&source, threads, &job, ((const int64_t*)numbers->data)[kNumbers]))
+  int threads = number[kThreads] ? (int)number[kThreads] : threads_of(frame);
+  if (run_with(&source, threads, jobs, count, number[count * kNumbers]))
     return failure(frame, "unilstm: no memory for working arrays", kResourceExhausted);
   return nullptr;
 }
