@@ -97,16 +97,54 @@ template <class T> static void parameters(Arrays<T>& a, const Sizes& s, bool gra
   add(kWeightXa, kDWeightXa, s.units * i, attention), add(kBiasXa, kDBiasXa, s.units, attention && (gradients || a.below(2)));
 }
 
+// A job and another like it, whose y lie side by side, and their gradients, too, all steps of a row together.
+template <class T> struct Beside {
+  Arrays<T>& a;
+  int64_t t, b, s;
+  std::vector<T> y, dy;
+  Job jobs[2];
+  explicit Beside(Arrays<T>& arrays) : a(arrays), t(a.job.number[kSteps]), b(a.job.number[kRows]), s(a.job.number[kState]) {
+    y.resize(t * b * 2 * s), dy.resize(a.job.array[kDy] ? t * b * 2 * s : 0);
+    copy(true);
+    for (int k = 0; k < 2; k++) {
+      jobs[k] = a.job;
+      int64_t* n = jobs[k].number;
+      n[kYFrom] = k * s, n[kYStrideT] = b * 2 * s, n[kYStrideB] = 2 * s, n[kDyStrideT] = 2 * s, n[kDyStrideB] = t * 2 * s;
+      jobs[k].array[kY] = y.data();
+      if (!dy.empty()) jobs[k].array[kDy] = dy.data();
+    }
+  }
+  // There, into both; or back, where both must have the same.
+  void copy(bool there) {
+    T *own = (T*)a.job.array[kY], *own_dy = (T*)a.job.array[kDy];
+    for (int64_t step = 0; step < t; step++)
+      for (int64_t row = 0; row < b; row++)
+        for (int k = 0; k < 2; k++) {
+          int64_t from = (step * b + row) * s;
+          T* one = &y[2 * from + k * s];
+          if (!there && k && memcmp(own + from, one, s * sizeof(T))) printf("jobs at once differ in y\n");
+          memcpy(there ? one : own + from, there ? own + from : one, s * sizeof(T));
+          if (there && own_dy) memcpy(&dy[(row * t + step) * 2 * s + k * s], own_dy + from, s * sizeof(T));
+        }
+  }
+};
+
 // Runs it; paired, at once with another like it, whose results, from `from` on, must be the same.
 template <class T> static void run(Arrays<T>& a, int backward, size_t from) {
-  Job jobs[2] = {a.job, a.job};
+  if (!paired) {
+    if (unilstm_run(&a.job, 1, backward)) printf("no memory\n");
+    return;
+  }
+  Beside<T> both(a);
   std::vector<std::vector<T>> others(a.all.begin() + from, a.all.end());
   for (size_t k = 0; k < others.size(); k++)
-    for (void*& array : jobs[1].array)
+    for (void*& array : both.jobs[1].array)
       if (array == a.all[from + k].data()) array = others[k].data();
-  if (unilstm_run(jobs, paired ? 2 : 1, backward)) printf("no memory\n");
-  for (size_t k = 0; paired && k < others.size(); k++)
-    if (memcmp(others[k].data(), a.all[from + k].data(), others[k].size() * sizeof(T))) printf("jobs at once differ\n");
+  if (unilstm_run(both.jobs, 2, backward)) printf("no memory\n");
+  for (size_t k = 0; k < others.size(); k++)
+    if (a.all[from + k].data() != a.job.array[kY] && memcmp(others[k].data(), a.all[from + k].data(), others[k].size() * sizeof(T)))
+      printf("jobs at once differ\n");
+  both.copy(false);
 }
 
 // The same results, which are from `from` on, by weights packed for several calls.
@@ -130,7 +168,7 @@ template <class T> static void one(unsigned seed) {
   Sizes z = draw(a);
   if (seed % 16 == 0) a.job.number[kRows] += 120;  // beyond what is taken at once
   int64_t *n = a.job.number, t = n[kSteps], b = n[kRows], i = n[kInputs], s = n[kState];
-  n[kStrideT] = b * i;
+  n[kStrideT] = b * i, n[kYStrideT] = n[kDyStrideT] = b * s, n[kYStrideB] = n[kDyStrideB] = s;
   a.add(kX, t * b * i), a.add(kH0, b * s), a.add(kC0, b * z.state);
   parameters(a, z, false);
   n[kMaskKind] = a.below(3);

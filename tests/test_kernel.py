@@ -6,13 +6,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import drive_kernel
 import unilstm
-from conftest import close, has_compiler, require_kernel
+from conftest import close, has_compiler, require, require_kernel
 from fuzz_kernel import Fuzzed, differences, try_one, usable
 from unilstm import LSTMSpec, Weights, masks
 from unilstm_kernels import build, job, library
@@ -157,3 +158,46 @@ def test_large_sizes_go_through_every_block_of_the_sums() -> None:
             sums.append(float(moved_layer(x, lengths=lengths)[0].sum()))
         numeric, exact = (sums[0] - sums[1]) / (2 * step), float((gradients[name] * direction).sum())
         assert abs(numeric - exact) <= 1e-6 * max(1.0, abs(exact)), name
+
+
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "paddle"])
+def test_the_gradient_of_y_may_lie_in_memory_in_any_way(name: str, direction: str) -> None:
+    """In the batch's order or time's, features apart, one number for all: the gradients have the same bits."""
+    require_kernel()
+    backend = require(name)
+    spec = LSTMSpec(3, 40, direction=direction, batch_first=False)
+    layer = unilstm.LSTM(spec, backend=name, path="kernel", seed=0)
+    x, d_y = (np.random.default_rng(0).standard_normal((6, 5, n)).astype("float32") for n in (3, spec.output_size))
+    memory = {
+        "time": d_y,
+        "batch": d_y.swapaxes(0, 1).copy().swapaxes(0, 1),
+        "features": d_y.transpose(2, 0, 1).copy().transpose(1, 2, 0),
+        "part of more": np.pad(d_y, ((1, 1), (2, 0), (3, 4)))[1:-1, 2:, 3:-4],
+    }
+    found = {how: _gradients(name, backend, layer, x, laid) for how, laid in memory.items()}
+    assert all(each == found["time"] for each in found.values())
+    of_rows = np.broadcast_to(d_y[:, :1], d_y.shape)  # one row's for all
+    assert _gradients(name, backend, layer, x, of_rows) == _gradients(name, backend, layer, x, of_rows.copy())
+
+
+def _gradients(name: str, backend: Any, layer: Any, x: Any, d_y: Any) -> list[bytes]:
+    """Of the parameters and x. d_y in a framework's memory as it is here."""
+    if name == "numpy":
+        return [gradient.tobytes() for gradient in layer.vjp(x)[1](d_y).values()]
+    whole = d_y if d_y.base is None else d_y.base
+    tensor = backend.tensor(whole)
+    strides, offset = [s // 4 for s in d_y.strides], (d_y.ctypes.data - whole.ctypes.data) // 4
+    tensor = tensor.as_strided(list(d_y.shape), strides, offset * (4 if name == "paddle" else 1))  # there of bytes
+    x = backend.tensor(x)
+    if name == "torch":
+        import torch
+
+        tensors = [x.requires_grad_(), *layer.parameters()]
+        return [gradient.numpy().tobytes() for gradient in torch.autograd.grad(layer(x)[0], tensors, tensor)]
+    import paddle
+
+    x.stop_gradient = False
+    tensors = [x, *layer.parameters()]
+    found = paddle.grad([layer(x)[0]], tensors, [tensor])
+    return [gradient.numpy().tobytes() for gradient in found]

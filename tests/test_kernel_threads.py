@@ -88,6 +88,26 @@ def test_helpers_help_where_the_work_is_worth_it(monkeypatch: pytest.MonkeyPatch
     assert found.unilstm_helped() == before
 
 
+def test_both_directions_are_done_at_once_where_that_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a helper does no more than one thing a call, the other direction."""
+    require_kernel()
+    found, x = library.library(), np.zeros((8, 50, 32), "float32")
+    assert not isinstance(found, str)
+    monkeypatch.setenv("UNILSTM_NUM_THREADS", "2")
+    layer, calls = unilstm.LSTM(32, 64, direction="bidirectional", backend="numpy", path="kernel", seed=0), 0
+
+    def call() -> None:
+        nonlocal calls
+        layer(x)
+        calls += 1
+
+    before = found.unilstm_helped()
+    assert helped(found, call)
+    for _ in range(20):
+        call()
+    assert found.unilstm_helped() - before <= calls
+
+
 @pytest.mark.parametrize("always", [SHARING, APART, AT_ONCE], indirect=True)
 @pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
 def test_each_framework_has_its_own_threads_and_numpys_bits(
@@ -95,7 +115,8 @@ def test_each_framework_has_its_own_threads_and_numpys_bits(
 ) -> None:
     """torch: of its OpenMP, so many as torch.get_numthreads(); Paddle: of its setting; JAX: those of XLA."""
     backend = require(name)
-    layers = [unilstm.LSTM(9, 70, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
+    spec = unilstm.LSTMSpec(9, 70, direction="bidirectional")
+    layers = [unilstm.LSTM(spec, backend=b, path="kernel", seed=0) for b in ("numpy", name)]
     x = np.random.default_rng(0).standard_normal((3, 20, 9)).astype("float32")
     want = layers[0](x)[0]
     with ThreadsOf(name, 2, monkeypatch):

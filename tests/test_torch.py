@@ -162,8 +162,11 @@ EVERYTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_second_derivatives_agree_with_differences_of_the_first() -> None:
-    module, lengths = layer(path="composed", **EVERYTHING), [4, 2]
+@pytest.mark.parametrize("path", ["composed", "kernel"])
+def test_second_derivatives_agree_with_differences_of_the_first(path: str) -> None:
+    if path == "kernel":
+        require_kernel()
+    module, lengths = layer(path=path, **EVERYTHING), [4, 2]
 
     def run(x: Any, w: Any, r: Any) -> Any:
         values = {"weight_hh_l0": w, "weight_hr_l0_reverse": r}

@@ -61,12 +61,16 @@ class LayerCall:
 
 @dataclass
 class DirectionResult:
-    """y [T, B, P or H], h [B, P or H], c [B, slots·H], and c of every step [T, B, slots·H] where it was wanted."""
+    """y [T, B, P or H], h [B, P or H], c [B, slots·H], and c of every step [T, B, slots·H] where it was wanted.
+
+    joined: y is that of both directions side by side [T, B, 2·(P or H)], as the path made it; both have the same.
+    """
 
     y: Tensor
     h: Tensor
     c: Tensor
     cells: Tensor | None = None
+    joined: bool = False
 
 
 RunLayer = Callable[[int, LayerCall], list[DirectionResult]]
@@ -111,7 +115,8 @@ def forward(
         )
         results = run_layer(k, layer)
         finals += results
-        x = merge(ops, spec, [r.y for r in results])
+        joined = results[0].joined and spec.merge == "concat"
+        x = results[0].y if joined else merge(ops, spec, outputs(spec, results))
         x = x + below if k and spec.residual else x
     h_n, c_n = _stack(ops, [r.h for r in finals]), _stack(ops, [r.c for r in finals])
     return x, (h_n, c_n), ops.concat([r.cells for r in results]) if cells else None
@@ -138,6 +143,12 @@ def weights_of(
                 f"{list(shapes[name])}. Give it that, or build a layer of another spec."
             )
     return found if mask is None else {**found, "weight_hh": found["weight_hh"] * mask}
+
+
+def outputs(spec: LSTMSpec, results: list[DirectionResult]) -> list[Tensor]:
+    """y of each direction."""
+    size = spec.state_size
+    return [r.y[..., d * size : (d + 1) * size] if r.joined else r.y for d, r in enumerate(results)]
 
 
 def merge(ops: Ops, spec: LSTMSpec, outputs: list[Tensor]) -> Tensor:

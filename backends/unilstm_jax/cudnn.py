@@ -132,7 +132,7 @@ def _with_equations(plan: Plan, reserve: Any, *arrays: Array) -> Any:
     return y, h, c, jnp.zeros(reserve.shape, reserve.dtype)
 
 
-def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[list[Array]]:
+def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[Array]:
     (given,) = givens
 
     @sequential_vmap  # neither the call nor a choice of platforms has a rule of its own
@@ -144,11 +144,11 @@ def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[lis
         )
 
     y, h, c, reserve = call(*(given[name] for name in (*plan.arrays, *plan.fixed)))
-    return [[y, h, c, jnp.zeros_like(y), reserve] if keep else [y, h, c]]  # cuDNN keeps c of every step to itself
+    return [y, h, c, jnp.zeros_like(y), reserve] if keep else [y, h, c]  # cuDNN keeps c of every step to itself
 
 
-def _backward(plan: Plan, givens: list[dict[str, Array]], kept: Any, into: Any, wanted: Any) -> list[list[Array]]:
-    (given,), ((y, h, c, _, reserve),), (cotangents,), (some,) = givens, kept, into, wanted
+def _backward(plan: Plan, givens: list[dict[str, Array]], kept: Any, into: Any, wanted: Any) -> list[Array]:
+    (given,), (y, h, c, _, reserve), (cotangents,), (some,) = givens, kept, into, wanted
     names = (*plan.arrays, *plan.fixed)
     zeros = {"d_y": y, "d_h_n": h, "d_c_n": c}
     of_results = [cotangents.get(name, jnp.zeros_like(like)) for name, like in zeros.items()]
@@ -159,7 +159,7 @@ def _backward(plan: Plan, givens: list[dict[str, Array]], kept: Any, into: Any, 
         return jax.lax.platform_dependent(*arrays, default=functools.partial(_back_with_equations, plan), **branches)
 
     found = dict(zip(plan.arrays, call(y, reserve, *of_results, *(given[name] for name in names)), strict=True))
-    return [[found[name] for name in some]]
+    return [found[name] for name in some]
 
 
 def _back_with_cudnn(plan: Plan, y: Array, reserve: Array, dy: Array, dh: Array, dc: Array, *arrays: Array) -> Any:

@@ -31,15 +31,16 @@ Array = Any
 
 @dataclass(frozen=True)
 class Engine:
-    """What it is given and returns is a list of the layer's directions. Arrays are by the names of job.ARRAYS.
+    """What it is given is a list of the layer's directions, arrays by the names of job.ARRAYS; what it returns is flat.
 
-    forward(plan, givens, keep): y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then
-    what else is kept. backward(plan, givens, kept, cotangents, wanted): the gradients of the wanted ones of what was
-    given, in their order, from what forward returned and the cotangents that there are, as job.GRADIENTS_IN names them.
+    forward(plan, givens, keep): y [T, B, D·S]; of each direction h [B, S], c [B, C]; then, where wanted or kept, every
+    c [T, B, C]; then what else is kept. backward(plan, givens, kept, cotangents, wanted): the gradients of the wanted
+    ones of what was given, in their order, from what forward returned and the cotangents that there are, as
+    job.GRADIENTS_IN names them; that of y is the first direction's.
     """
 
-    forward: Callable[..., list[list[Array]]]
-    backward: Callable[..., list[list[Array]]]
+    forward: Callable[..., list[Array]]
+    backward: Callable[..., list[Array]]
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,22 @@ def alike(arrays: list[Array]) -> list[Array]:
     return [jax.lax.pcast(a, tuple(over - set(jax.typeof(a).vma)), to="varying") for a in arrays]
 
 
-def _flat(parts: list[Any]) -> tuple[Any, ...]:
-    return tuple(one for part in parts for one in part)
+def _first(plan: Plan, found: Any, count: int) -> tuple[Any, ...]:
+    """y, and the first ones of each direction."""
+    y, *rest = found
+    return (y, *(one for part in plan.parts(rest) for one in part[:count]))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _layer(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """Of each direction y, h, c[, every c]."""
-    return _flat(plan.engine.forward(plan, plan.givens(arrays, fixed), False))
+    """y, and of each direction h, c[, every c]."""
+    return tuple(plan.engine.forward(plan, plan.givens(arrays, fixed), False))
 
 
 @_layer.defjvp
 def _layer_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
-    count = 4 if plan.cells else 3
-    found, slopes = (plan.parts(every) for every in _keeping_jvp(plan, primals, tangents))
-    return _flat([one[:count] for one in found]), _flat([one[:count] for one in slopes])
+    found, slopes = _keeping_jvp(plan, primals, tangents)
+    return _first(plan, found, 3 if plan.cells else 2), _first(plan, slopes, 3 if plan.cells else 2)
 
 
 run = jax.jit(_layer, static_argnums=0)  # a call outside jit would otherwise be traced each time
@@ -97,18 +99,20 @@ run = jax.jit(_layer, static_argnums=0)  # a call outside jit would otherwise be
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _keeping(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """Of each direction y, h, c, every c, and what is kept for the way back. What is kept has no tangent: who reads it
-    derives anew."""
-    return _flat(plan.engine.forward(plan, plan.givens(arrays, fixed), True))
+    """y, and of each direction h, c, every c, and what is kept for the way back. What is kept has no tangent: who reads
+    it derives anew."""
+    return tuple(plan.engine.forward(plan, plan.givens(arrays, fixed), True))
 
 
 @_keeping.defjvp
 def _keeping_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
     arrays, fixed = primals
     found = _keeping(plan, arrays, fixed)
-    slopes = _tangent.bind(*arrays, *fixed, *found, *tangents[0], plan=plan)
-    both = zip(plan.parts(slopes), plan.parts(found), strict=True)
-    return found, _flat([(*slope, *(jnp.zeros_like(kept) for kept in one[4:])) for slope, one in both])
+    y, *slopes = _tangent.bind(*arrays, *fixed, *found, *tangents[0], plan=plan)
+    of_rest = []
+    for slope, one in zip(plan.parts(slopes), plan.parts(found[1:]), strict=True):
+        of_rest += [*slope, *(jnp.zeros_like(kept) for kept in one[3:])]
+    return found, (y, *of_rest)
 
 
 # The tangent, and its transpose.
@@ -122,9 +126,10 @@ def _arguments(plan: Plan, args: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def composed(plan: Plan, arrays: Any, fixed: Any) -> Any:
-    """Of each direction y, h, c, every c by the equations."""
+    """y, and of each direction h, c, every c by the equations."""
     both = zip(plan.reverse, plan.parts(arrays), plan.parts(fixed), strict=True)
-    return _flat([_composed(plan, *direction) for direction in both])
+    every = [_composed(plan, *direction) for direction in both]
+    return OPS.concat([y for y, *_ in every]), *(one for _, *rest in every for one in rest)
 
 
 def _composed(plan: Plan, reverse: bool, arrays: Any, fixed: Any) -> Any:
@@ -176,17 +181,19 @@ def _tangent_batched(args: Any, dims: Any, *, plan: Plan) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _back(plan: Plan, needs: Any, there: Any, arrays: Any, fixed: Any, kept: Any, cotangents: Any) -> Any:
-    """The gradients of those arrays that need one. there: which of each direction's y, h, c, every c have a
+    """The gradients of those arrays that need one. there: which of y, and of each direction's h, c, every c have a
     cotangent."""
     if not any(needs):
         return ()
     given = iter(alike([arrays[0], *cotangents])[1:])
+    of_y, *of_rest = job.GRADIENTS_IN
+    first = {of_y: next(given)} if there[0] else {}
     of_results = [
-        {name: next(given) for name, one in zip(job.GRADIENTS_IN, part, strict=True) if one}
-        for part in plan.parts(there)
+        {name: next(given) for name, one in zip(of_rest, part, strict=True) if one} for part in plan.parts(there[1:])
     ]
+    of_results[0] |= first
     wanted = [[name for name, need in zip(plan.arrays, part, strict=True) if need] for part in plan.parts(needs)]
-    return _flat(plan.engine.backward(plan, plan.givens(arrays, fixed), plan.parts(kept), of_results, wanted))
+    return tuple(plan.engine.backward(plan, plan.givens(arrays, fixed), kept, of_results, wanted))
 
 
 @_back.defjvp
@@ -207,9 +214,7 @@ def _back_jvp(plan: Plan, needs: Any, there: Any, primals: Any, tangents: Any) -
 _tangent = Primitive("unilstm_tangent")
 _tangent.multiple_results = True
 _tangent.def_impl(lambda *args, plan: _compiled_tangent(plan, *args))
-_tangent.def_abstract_eval(
-    lambda *avals, plan: [a for part in plan.parts(_arguments(plan, avals)[2]) for a in part[:4]]
-)
+_tangent.def_abstract_eval(lambda *avals, plan: list(_first(plan, _arguments(plan, avals)[2], 3)))
 _compiled_tangent = jax.jit(_tangent_of_equations, static_argnums=0)
 ad.primitive_jvps[_tangent] = _tangent_jvp
 ad.primitive_transposes[_tangent] = _tangent_transpose

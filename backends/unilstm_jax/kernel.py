@@ -63,21 +63,25 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     plan = Plan(_ENGINE, spec, reverse, call.cells, tuple(givens[0]), tuple(of_masks[0]))
     every = derivatives.alike([jnp.asarray(a) for given in (*givens, *of_masks) for a in given.values()])
     count = len(reverse) * len(plan.arrays)
-    found = derivatives.run(plan, tuple(every[:count]), tuple(every[count:]))
-    return [DirectionResult(*one) for one in plan.parts(found)]
+    y, *rest = derivatives.run(plan, tuple(every[:count]), tuple(every[count:]))
+    found = [(h, c, *cells) for h, c, *cells in plan.parts(rest)]
+    joined = len(reverse) > 1
+    return [DirectionResult(y, h, c, cells[0] if cells else None, joined) for h, c, *cells in found]
 
 
 def _call(
     plan: Plan, givens: list[dict[str, Array]], results: list[dict[str, tuple[int, ...]]], backward: bool
 ) -> list[list[Array]]:
-    """Of each direction. givens and results: by the names of job.ARRAYS; the shapes of results."""
+    """Of each direction. givens and results: by the names of job.ARRAYS; the shapes of results. y and its gradient,
+    which are the layer's, are the first direction's here."""
     x, equations = givens[0]["x"], job.equations(plan.spec)
     steps, rows, inputs = x.shape
     threads = library.threads() if library.own_threads() else 0  # 0: as many as XLA has
     numbers = []
-    for reverse in plan.reverse:
-        numbers += [steps, rows, inputs, *equations.numbers, reverse, rows * inputs, inputs, x.dtype == jnp.float64]
-        numbers += [threads, 0]
+    for n, reverse in enumerate(plan.reverse):
+        place = job.of_y(equations, rows, len(plan.reverse), n)
+        numbers += [steps, rows, inputs, *equations.numbers, reverse, rows * inputs, inputs, *place, *place[1:]]
+        numbers += [x.dtype == jnp.float64, threads, 0]
     more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
     made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for of in results for shape in of.values()]
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
@@ -99,28 +103,31 @@ def _places(every: list[dict[str, Any]]) -> Any:
     return np.array(places, np.int64)
 
 
-def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[list[Array]]:
-    """y [T, B, S], h [B, S], c [B, C]; then, where wanted or kept, every c [T, B, C]; then what else is kept."""
+def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[Array]:
     equations, (steps, rows, _) = job.equations(plan.spec), givens[0]["x"].shape
-    shapes = {"y": (steps, rows, equations.state), "h_n": (rows, equations.state), "c_n": (rows, equations.remembered)}
+    shapes = {"h_n": (rows, equations.state), "c_n": (rows, equations.remembered)}
     if keep or plan.cells:
         shapes["cells"] = (steps, rows, equations.remembered)
     shapes |= equations.kept_shapes(steps, rows) if keep else {}
-    return _call(plan, givens, [shapes] * len(givens), backward=False)
+    y = {"y": (steps, rows, len(givens) * equations.state)}
+    every = _call(plan, givens, [y | shapes, *([shapes] * (len(givens) - 1))], backward=False)
+    return [array for one in every for array in one]
 
 
 def _backward(
     plan: Plan, givens: list[dict[str, Array]], kept: Any, cotangents: list[dict[str, Array]], wanted: list[list[str]]
-) -> list[list[Array]]:
+) -> list[Array]:
     steps, rows, _ = givens[0]["x"].shape
     names = tuple(job.equations(plan.spec).kept_shapes(steps, rows))
     everything, shapes = [], []
-    for given, (y, _, _, cells, *rest), into, some in zip(givens, kept, cotangents, wanted, strict=True):
-        everything.append({**given, "y": y, "cells": cells, **dict(zip(names, rest, strict=True)), **into})
+    y, *rest = kept
+    for given, (_, _, *held), into, some in zip(givens, plan.parts(rest), cotangents, wanted, strict=True):
+        everything.append({**given, **dict(zip(("cells", *names), held, strict=True)), **into})
         shapes.append({job.gradient_name(name): given[name].shape for name in some})
+    everything[0]["y"] = y
     found = _call(plan, everything, shapes, backward=True)
     every = [dict(zip(of, one, strict=True)) for of, one in zip(shapes, found, strict=True)]
-    return [[of[job.gradient_name(name)] for name in some] for of, some in zip(every, wanted, strict=True)]
+    return [of[job.gradient_name(name)] for of, some in zip(every, wanted, strict=True) for name in some]
 
 
 _ENGINE = derivatives.Engine(_forward, _backward)

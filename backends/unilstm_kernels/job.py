@@ -15,7 +15,8 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "double", "threads", "openmp",
+    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t", "y_stride_b",
+    "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
 # What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
@@ -28,7 +29,7 @@ GIVEN = ("x", "h_0", "c_0", *PARAMETERS, *FIXED)
 RESULTS = ("y", "h_n", "c_n", "cells")
 KEPT = ("gates", "raw")  # for the way back, beside the cells
 # Of how that is laid out: one more with each change, for what compilers of frameworks keep on a disk.
-KEPT_VERSION = 2
+KEPT_VERSION = 3
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
 GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))
@@ -161,12 +162,18 @@ class Direction(NamedTuple):
     """What one direction of a layer reads and writes.
 
     strides: of x [T, B, I], in elements, its features side by side. arrays: by the names of ARRAYS, those that there
-    are, or None; dense.
+    are; dense, but for x and d_y. y and d_y are the layer's [T, B, D·S], all directions side by side.
     """
 
     reverse: bool
     strides: Sequence[int]
     arrays: Mapping[str, Any]
+
+
+def of_y(equations: Equations, rows: int, directions: int, one: int) -> tuple[int, int, int]:
+    """Where y of one of so many directions begins in that of the layer, and the strides of that."""
+    width = directions * equations.state
+    return one * equations.state, rows * width, width
 
 
 def run(
@@ -176,23 +183,26 @@ def run(
     directions: Sequence[Direction],
     pointer: Callable[[Any], int],
     *,
+    d_y_strides: Sequence[int] | None = None,
     backward: bool,
     threads: int,
     openmp: int = 0,
 ) -> None:
     """Run a layer: all its directions, at once where that is faster. shape: of x [T, B, I]. double: float64?
 
-    pointer: of an array. threads: at most; openmp: those of the OpenMP runtime that the framework has loaded: the
-    address of its GOMP_parallel, or 1, to look for it where the process's libraries show what they have to all.
+    pointer: of an array. d_y_strides: where it is not dense; its features are side by side. threads: at most; openmp:
+    those of the OpenMP runtime that the framework has loaded: the address of its GOMP_parallel, or 1, to look for it
+    where the process's libraries show what they have to all.
     """
-    jobs = (Job * len(directions))()
-    for job, one in zip(jobs, directions, strict=True):
-        job.number[:] = [*shape, *equations.numbers, one.reverse, *one.strides[:2], double, threads, openmp]
+    count, state = len(directions), equations.state
+    jobs, (_, *y) = (Job * count)(), of_y(equations, shape[1], count, 0)
+    rest = (*y, *(d_y_strides or y)[:2], double, threads, openmp)
+    for n, (job, (reverse, strides, arrays)) in enumerate(zip(jobs, directions, strict=True)):
+        job.number[:] = (*shape, *equations.numbers, reverse, strides[0], strides[1], n * state, *rest)
         job.real[:] = equations.reals
         pointers = job.array
-        for name, array in one.arrays.items():
-            if array is not None:
-                pointers[_INDEX[name]] = pointer(array)
+        for name, array in arrays.items():
+            pointers[_INDEX[name]] = pointer(array)
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
     if found.unilstm_run(jobs, len(directions), backward):

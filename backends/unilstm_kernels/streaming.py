@@ -52,8 +52,10 @@ def _plan(spec: LSTMSpec) -> Plan | None:
     about = [spec.num_layers, spec.state_size, spec.slots * spec.hidden_size]
     for k, one in enumerate(jobs):
         inputs = spec.layer_input_size(k)
-        one.number[:] = [1, 1, inputs, *job.equations(spec).numbers, False, inputs, inputs, False, 1, False]
-        one.real[:] = job.equations(spec).reals
+        equations = job.equations(spec)
+        y = job.of_y(equations, 1, 1, 0)  # of one step only the rows' stride counts
+        one.number[:] = [1, 1, inputs, *equations.numbers, False, inputs, inputs, *y, 0, 0, False, 1, False]
+        one.real[:] = equations.reals
         given = job.given(dict(spec.roles[k]))
         about += [len(given), *map(job.ARRAYS.index, given)]
         names += given.values()

@@ -12,7 +12,8 @@ from unilstm import calls
 from unilstm.errors import PathError
 from unilstm.masks import Masks
 from unilstm.parameters import layer_parameters
-from unilstm.run import DirectionResult, LayerCall, forward
+from unilstm.run import DirectionResult, LayerCall, forward, outputs
+from unilstm.spec import LSTMSpec
 from unilstm_kernels import job
 
 from . import kernel
@@ -83,11 +84,11 @@ class _Run:
         for k in reversed(range(spec.num_layers)):
             layer, results = self.done[k]
             d_x, below = 0.0, d if k and spec.residual else 0.0
-            of_y, at = _unmerged(spec.merge, d, [r.y for r in results]), slice(k * count, (k + 1) * count)
-            of_results = zip(of_y, d_h[at], d_c[at], every_c, strict=True)
-            into = [dict(zip(job.GRADIENTS_IN, one, strict=True)) for one in of_results]
+            at = slice(k * count, (k + 1) * count)
+            of_results = zip(d_h[at], d_c[at], every_c, strict=True)
+            into = [dict(zip(job.GRADIENTS_IN[1:], one, strict=True)) for one in of_results]
             of_layer = []
-            for n, gradients in enumerate(layer.backward(into)):
+            for n, gradients in enumerate(layer.backward(_unmerged(spec, d, results), into)):
                 d_x = d_x + gradients["x"] * self.mask(f"input_l{k}{'_reverse' if n else ''}")
                 found |= self._of_parameters(k, n, gradients)
                 of_layer.append((gradients["h_0"], gradients["c_0"]))
@@ -133,12 +134,11 @@ class _Run:
         return {"h_0": h, "c_0": c}
 
 
-def _unmerged(how: str, d: Array, y: list[Array]) -> list[Array]:
-    """What reaches each direction of a layer."""
-    if len(y) == 1:
-        return [d]
-    if how == "concat":
-        return list(np.split(d, 2, axis=-1))
-    if how == "mul":
-        return [d * y[1], d * y[0]]
-    return [d, d] if how == "sum" else [d * 0.5, d * 0.5]
+def _unmerged(spec: LSTMSpec, d: Array, results: list[DirectionResult]) -> Array:
+    """What reaches a layer's directions, side by side."""
+    if len(results) == 1 or spec.merge == "concat":
+        return d
+    if spec.merge == "mul":
+        ahead, back = outputs(spec, results)
+        return np.concatenate([d * back, d * ahead], -1)
+    return np.concatenate([d, d] if spec.merge == "sum" else [d * 0.5, d * 0.5], -1)

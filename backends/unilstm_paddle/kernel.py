@@ -52,12 +52,13 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
         plan.wanted.append(tuple(name for name, t in tensors.items() if not t.stop_gradient))
     if paddle.is_grad_enabled() and any(plan.wanted):
         wanted = [given[name] for given, names in zip(plan.givens, plan.wanted, strict=True) for name in names]
-        every = _Layer.apply(wanted, plan)
-        found = [every[start : start + 4] for start in range(0, len(every), 4)]
+        y, *rest = _Layer.apply(wanted, plan)
+        found = [rest[start : start + 3] for start in range(0, len(rest), 3)]
     else:
-        results = forward(job.equations(spec), plan.reverse, plan.givens, keep=False, wants_cells=call.cells)
-        found = [(r["y"], r["h_n"], r["c_n"], r.get("cells")) for r in results]
-    return [DirectionResult(y, h, c, cells if call.cells else None) for y, h, c, cells in found]
+        y, results = forward(job.equations(spec), plan.reverse, plan.givens, keep=False, wants_cells=call.cells)
+        found = [(r["h_n"], r["c_n"], r.get("cells")) for r in results]
+    joined = len(found) > 1
+    return [DirectionResult(y, h, c, cells if call.cells else None, joined) for h, c, cells in found]
 
 
 @dataclass
@@ -71,7 +72,7 @@ class _Plan:
 
 
 class _Layer(PyLayer):  # type: ignore[misc]
-    """([what has a gradient], the plan) → for each direction y, h, c, every c.
+    """([what has a gradient], the plan) → y, for each direction h, c, every c.
 
     In a list, which is one argument to Paddle: given several, a PyLayer fails where paddle.grad wants the gradients of
     some of them only, because it must return None for the others then, and is not told which they are.
@@ -79,11 +80,11 @@ class _Layer(PyLayer):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, wanted: list[Tensor], plan: _Plan) -> Any:
-        results = forward(job.equations(plan.spec), plan.reverse, plan.givens, keep=True)
+        y, results = forward(job.equations(plan.spec), plan.reverse, plan.givens, keep=True)
         ctx.plan, ctx.names = plan, [name for name in results[0] if name not in ("h_n", "c_n")]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*(r[name] for r in results for name in ctx.names))
-        return tuple(r[name] for r in results for name in job.RESULTS)
+        ctx.save_for_backward(y, *(r[name] for r in results for name in ctx.names))
+        return (y, *(r[name] for r in results for name in job.RESULTS[1:]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -93,32 +94,35 @@ class _Layer(PyLayer):  # type: ignore[misc]
                 "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
                 "path='composed'."
             )
-        saved, count = ctx.saved_tensor(), len(ctx.names)
+        (y, *saved), (d_y, *rest), count = ctx.saved_tensor(), grads, len(ctx.names)
         every = []
         for n, given in enumerate(plan.givens):
             kept = dict(zip(ctx.names, saved[n * count : (n + 1) * count], strict=True))
-            into = dict(zip(job.GRADIENTS_IN, grads[4 * n : 4 * n + 4], strict=True))
-            every.append({**given, **kept, **{name: g.contiguous() for name, g in into.items() if g is not None}})
+            into = dict(zip(job.GRADIENTS_IN, (d_y, *rest[3 * n : 3 * n + 3]), strict=True))
+            into = {name: g for name, g in into.items() if g is not None}
+            every.append({**given, "y": y, **kept, **into})
         return (backward(job.equations(plan.spec), plan.reverse, every, plan.wanted),)
 
 
 def forward(
     equations: job.Equations, reverse: Sequence[bool], givens: list[Given], *, keep: bool, wants_cells: bool = True
-) -> list[dict[str, Tensor]]:
-    """For each direction, by the names of job.ARRAYS: y [T, B, S], h_n [B, S], c_n [B, C], every c [T, B, C] where
+) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """y [T, B, D·S]; for each direction, by the names of job.ARRAYS: h_n [B, S], c_n [B, C], every c [T, B, C] where
     kept or wanted, and what backward needs beside."""
     givens = [_dense(given) for given in givens]
     x = givens[0]["x"]
     steps, rows, _ = x.shape
     state, remembered = equations.state, equations.remembered
-    shapes: dict[str, Any] = {"y": (steps, rows, state), "h_n": (rows, state), "c_n": (rows, remembered)}
+    y = empty((steps, rows, len(givens) * state), x)
+    shapes: dict[str, Any] = {"h_n": (rows, state), "c_n": (rows, remembered)}
     if keep or wants_cells:
         shapes["cells"] = (steps, rows, remembered)
     if keep:
         shapes |= equations.kept_shapes(steps, rows)
     results = [{name: empty(shape, x) for name, shape in shapes.items()} for _ in givens]
-    _run(equations, reverse, [given | made for given, made in zip(givens, results, strict=True)], backward=False)
-    return results
+    every = [{**given, "y": y, **made} for given, made in zip(givens, results, strict=True)]
+    _run(equations, reverse, every, backward=False)
+    return y, results
 
 
 def backward(
@@ -146,17 +150,20 @@ def empty(shape: Any, like: Tensor) -> Tensor:
 
 
 def _dense(given: Given) -> Given:
-    """The same, rows of x and all else dense."""
-    x = given["x"]
-    found = {name: t.contiguous() for name, t in given.items() if name != "x"}
-    return {"x": x if x.strides[2] == 1 or x.shape[2] == 1 else x.contiguous()} | found
+    """The same, rows of x and of the gradient of y and all else dense."""
+    return {name: t if name in ("x", "d_y") and _rows_dense(t) else t.contiguous() for name, t in given.items()}
+
+
+def _rows_dense(tensor: Tensor) -> bool:
+    return tensor.strides[2] == 1 or tensor.shape[2] == 1
 
 
 def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], *, backward: bool) -> None:
     x = every[0]["x"]
     double = dtype_name(x.dtype) == "float64"
     directions = [job.Direction(one, tuple(a["x"].strides), a) for one, a in zip(reverse, every, strict=True)]
-    how = {"backward": backward, "threads": threads(), "openmp": openmp()}
+    d_y = tuple(every[0]["d_y"].strides) if "d_y" in every[0] else None
+    how = {"d_y_strides": d_y, "backward": backward, "threads": threads(), "openmp": openmp()}
     job.run(equations, tuple(x.shape), double, directions, _pointer, **how)
 
 

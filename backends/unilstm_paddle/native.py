@@ -71,7 +71,7 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
         x.shape[2], spec.hidden_size, 1, "LSTM", 0, False,
     )  # fmt: skip
     y = reverse(y, call.lengths) if alone else y
-    return [DirectionResult(part, h[d], c[d]) for d, part in enumerate(paddle.chunk(y, len(call.states), axis=-1))]
+    return [DirectionResult(y, h[d], c[d], joined=spec.num_directions > 1) for d in range(spec.num_directions)]
 
 
 def _biases(spec: LSTMSpec, p: dict[str, Tensor]) -> list[Tensor]:

@@ -110,8 +110,7 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
         if empty:
             y, h, c = (torch.where(_some(call), a, b) for a, b in ((y, torch.zeros_like(y)), (h, h_0), (c, c_0)))
     y = reverse(y, call.lengths) if alone else y
-    parts = y.chunk(len(call.states), -1)
-    return [DirectionResult(part, h[d], c[d]) for d, part in enumerate(parts)]
+    return [DirectionResult(y, h[d], c[d], joined=spec.num_directions > 1) for d in range(spec.num_directions)]
 
 
 def run_composed(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:

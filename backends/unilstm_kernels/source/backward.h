@@ -115,7 +115,7 @@ template <class T> struct Backward {
   Vec<T> reaching(int64_t t, int64_t b, int64_t feature) const {
     int64_t left = s.state - feature;
     Vec<T> one = load<T>(dh + b * s.state + feature, left);
-    return s.array(kDy) ? one + load<T>(s.array(kDy) + s.at(t, b) * s.state + feature, left) : one;
+    return s.array(kDy) ? one + load<T>(s.dy(t, b) + feature, left) : one;
   }
 
   void unclipped(int64_t t, int64_t b, int64_t feature) const {
@@ -174,7 +174,7 @@ template <class T> struct Backward {
     Vec<T> x[2 * R];
     for (int64_t k = n; k < n + R; k++) {
       int64_t b = order.row[k], at = s.at(t, b);
-      if (s.array(kDy) && !s.projected) __builtin_prefetch(s.array(kDy) + at * s.state + unit);
+      if (s.array(kDy) && !s.projected) __builtin_prefetch(s.dy(t, b) + unit);
       if (!s.first(t, b)) __builtin_prefetch(s.array(kCells) + s.at(s.before(t), b) * s.hidden + unit);
       const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(unit / W, k, s.rows);
       for (int64_t g = 0; g < s.all_groups; g++) __builtin_prefetch(kept + g * kLine<T>);

@@ -185,7 +185,7 @@ template <class T> struct Forward {
       masked_h(t, active);
     for (int64_t n = active.to; n < all.to; n++) {
       int64_t at = s.at(t, order.row[n]);
-      memset(s.array(kY) + at * s.state, 0, s.state * sizeof(T));
+      memset(s.y(t, order.row[n]), 0, s.state * sizeof(T));
       if (s.array(kCells)) memset(s.array(kCells) + at * s.hidden, 0, s.hidden * sizeof(T));
     }
   }
@@ -193,7 +193,7 @@ template <class T> struct Forward {
   void masked_h(int64_t t, const Span& active) {
     for (int64_t n = active.from; n < active.to; n++) {
       int64_t b = order.row[n];
-      const T *h = s.array(kY) + s.at(t, b) * s.state, *mask = s.array(kMask) + b * s.state;
+      const T *h = s.y(t, b), *mask = s.array(kMask) + b * s.state;
       for (int64_t k = 0; k < s.state; k++) h_read[b * s.state + k] = h[k] * mask[k];
     }
   }
@@ -225,7 +225,7 @@ template <class T> struct Forward {
       T *cells = s.array(kCells), *now = c_now + b * s.hidden + unit;
       l.old[i] = !cells ? now : s.first(t, b) ? s.array(kC0) + b * s.hidden + unit : cells + s.at(s.before(t), b) * s.hidden + unit;
       l.c[i] = cells ? cells + at : now;
-      l.out[i] = s.projected ? m + b * s.hidden + unit : s.array(kY) + at;
+      l.out[i] = s.projected ? m + b * s.hidden + unit : s.y(t, b) + unit;
     }
     T* a[5];
     for (int k = 0; k < 5; k++) a[k] = s.place[k] < 0 ? nullptr : kept_as_z(k) ? aside + s.place[k] * kLine<T> : z + s.place[k] * kLine<T>;
@@ -314,7 +314,7 @@ template <class T> struct Forward {
     int64_t left = s.state - feature, at = s.at(t, b) * s.state + feature;
     if (s.array(kRaw)) store<T>(s.array(kRaw) + at, h, left);
     if (s.proj_clip != 0) h = limited<T>(h, -s.proj_clip, s.proj_clip);
-    store<T>(s.array(kY) + at, h, left);
+    store<T>(s.y(t, b) + feature, h, left);
     if (s.array(kMask)) store<T>(h_read + b * s.state + feature, h * load<T>(s.array(kMask) + b * s.state + feature, left), left);
   }
 };

@@ -1,9 +1,10 @@
 // What one call computes: one direction of one layer, forward or backward. The C ABI of the kernels.
 //
-// Arrays are dense and row-major, in the shapes given here, but for x, whose strides are numbers of the job. An
-// array that is not there is a null pointer. T steps, B rows, I inputs, H units, S features of h (P where there is a
-// projection, else H), R rows of z, RX rows that are computed from x: R, and those of a highway's carry and of what lanes
-// attend by; N lanes, C features of c: those of the lanes, and of the gates that are seen again.
+// Arrays are dense and row-major, in the shapes given here, but for x, y and the gradient of y, whose strides are numbers
+// of the job: y of both directions lie side by side. An array that is not there is a null pointer. T steps, B rows, I
+// inputs, H units, S features of h (P where there is a projection, else H), R rows of z, RX rows that are computed from
+// x: R, and those of a highway's carry and of what lanes attend by; N lanes, C features of c: those of the lanes, and of
+// the gates that are seen again.
 #pragma once
 #include <stdint.h>
 
@@ -15,6 +16,8 @@ enum Number {
   kMaskKind,                                 // see MaskKind
   kReverse,                                  // from the last step of each row to the first
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side
+  kYFrom,                                    // the first of the direction's features in y and its gradient
+  kYStrideT, kYStrideB, kDyStrideT, kDyStrideB,  // of y and its gradient
   kDouble,                                   // float64, else float32
   kThreads,                                  // at most so many
   kOpenMp,                                   // those of an OpenMP runtime: of its GOMP_parallel, at this address, or 1: where the process finds one

@@ -86,6 +86,9 @@ template <class T> struct Shape {
     return lengths[b] < 0 ? 0 : at_most(lengths[b], steps);
   }
   const T* x(int64_t t, int64_t b) const { return array(kX) + t * job.number[kStrideT] + b * job.number[kStrideB]; }
+  T* y(int64_t t, int64_t b) const { return beside(kY, t * job.number[kYStrideT] + b * job.number[kYStrideB]); }
+  const T* dy(int64_t t, int64_t b) const { return beside(kDy, t * job.number[kDyStrideT] + b * job.number[kDyStrideB]); }
+  T* beside(Array which, int64_t at) const { return array(which) + job.number[kYFrom] + at; }
   int64_t time(int64_t n) const { return reverse ? steps - 1 - n : n; }
   int64_t before(int64_t t) const { return reverse ? t + 1 : t - 1; }
   bool first(int64_t t, int64_t b) const { return reverse ? t == length(b) - 1 : t == 0; }
@@ -98,7 +101,7 @@ template <class T> struct Shape {
   }
   // The h that the step before t of a row left.
   const T* h_before(int64_t t, int64_t b) const {
-    return first(t, b) ? array(kH0) + b * state : array(kY) + at(before(t), b) * state;
+    return first(t, b) ? array(kH0) + b * state : y(before(t), b);
   }
 
   // The state after each row's last step, of `slots` features of c; of a row without steps, the initial one. c_now:
@@ -108,7 +111,7 @@ template <class T> struct Shape {
       int64_t last_at = at(last(b), b);
       bool empty = length(b) == 0;
       const T* c = !array(kCells) ? c_now + b * slots : array(kCells) + last_at * slots;
-      memcpy(array(kHn) + b * state, empty ? array(kH0) + b * state : array(kY) + last_at * state, state * sizeof(T));
+      memcpy(array(kHn) + b * state, empty ? array(kH0) + b * state : y(last(b), b), state * sizeof(T));
       memcpy(array(kCn) + b * slots, empty ? array(kC0) + b * slots : c, slots * sizeof(T));
     }
   }

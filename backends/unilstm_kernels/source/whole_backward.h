@@ -148,7 +148,7 @@ template <class T> struct WholeBackward {
   Vec<T> reaching(int64_t t, int64_t b, int64_t k, int64_t left) const {
     int64_t at = b * s.state + k;
     Vec<T> all = load<T>(dh + at, left);
-    if (s.array(kDy)) all += load<T>(s.array(kDy) + s.at(t, b) * s.state + k, left);
+    if (s.array(kDy)) all += load<T>(s.dy(t, b) + k, left);
     if (!w.zoned_h()) return all;
     Vec<T> let = all * w.let_h(t, b, k, left);
     store<T>(dh_kept + at, all - let, left);

@@ -206,7 +206,7 @@ template <class T> struct WholeForward {
     if (s.projected) crew.each(parts(of_r.count, kBunch), [&](int64_t item, int member) { project_h(t, active, item, member); });
     for (int64_t n = active.to; n < all.to; n++) {
       int64_t at = s.at(t, order.row[n]);
-      memset(s.array(kY) + at * s.state, 0, s.state * sizeof(T));
+      memset(s.y(t, order.row[n]), 0, s.state * sizeof(T));
       if (s.array(kCells)) memset(s.array(kCells) + at * w.slots_width, 0, w.slots_width * sizeof(T));
     }
   }
@@ -252,7 +252,7 @@ template <class T> struct WholeForward {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
-        rows[i] = m + b * s.hidden, to[i] = s.array(kY) + s.at(t, b) * s.state;
+        rows[i] = m + b * s.hidden, to[i] = s.y(t, b);
       }
       multiply(of_r, item, some, rows, to, kZero, nullptr, member);
       for (int64_t i = 0; i < some; i++) settle(t, order.row[start + i], to[i], first, end);
@@ -270,7 +270,7 @@ template <class T> struct WholeForward {
 
   // Features first to end of h as the projection made them, or m, to those of y.
   void settle(int64_t t, int64_t b, const T* made, int64_t first, int64_t end) const {
-    T* y = s.array(kY) + s.at(t, b) * s.state;
+    T* y = s.y(t, b);
     const T* old = h_of(t, b);
     vectors<T>(end - first, [&](int64_t j, int64_t left) {
       int64_t k = first + j;

@@ -1,6 +1,6 @@
 // The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers of each job (0 threads: as many
 // as XLA has) and, at their end, backward; reals of all of them; for each argument and result which array of which job it
-// is: the job times kArrays + the array.
+// is: the job times kArrays + the array. y and its gradient are the first job's: all jobs have the same.
 #include <string.h>
 #include "helpers.h"
 #include "job.h"
@@ -91,6 +91,7 @@ EXPORT Error* unilstm_xla(Frame* frame) {
   }
   if (!place(jobs, count, frame->arguments, attribute(frame, "arguments")) || !place(jobs, count, frame->results, attribute(frame, "results")))
     return failure(frame, "unilstm: arrays that do not fit the jobs", kInvalidArgument);
+  for (int64_t k = 1; k < count; k++) jobs[k].array[kY] = jobs->array[kY], jobs[k].array[kDy] = jobs->array[kDy];
   Source source{frame, schedule};
   int threads = number[kThreads] ? (int)number[kThreads] : threads_of(frame);
   if (run_with(&source, threads, jobs, count, number[count * kNumbers]))
