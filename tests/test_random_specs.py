@@ -48,8 +48,17 @@ def random_case(seed: int) -> Case:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_random_spec_conforms(backend: str, number: int) -> None:
     """In training where something is dropped: outputs, final states, and the gradients of all that has one."""
-    case = random_case(SEED + number)
-    failures = [m for m in at_once(Target(backend, require(backend), "auto"), case) if not m.ok]
-    assert not failures, "\n".join(
-        [f"UNILSTM_SEED={SEED} number {number}: {case.spec!r}, {case.id}, key={case.key}", *map(str, failures)]
-    )
+    conforms(backend, SEED + number, "auto", f"UNILSTM_SEED={SEED} number {number}")
+
+
+@pytest.mark.parametrize("path", ["auto", "composed"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_zoneout_takes_a_new_value_to_the_last_bit(backend: str, path: str) -> None:
+    """Found by chance: old + taken · (new - old) rounds a small new h by a large old one."""
+    conforms(backend, 2983832147, path, "this spec")
+
+
+def conforms(backend: str, seed: int, path: str, which: str) -> None:
+    case = random_case(seed)
+    failures = [m for m in at_once(Target(backend, require(backend), path), case) if not m.ok]
+    assert not failures, "\n".join([f"{which}: {case.spec!r}, {case.id}, key={case.key}", *map(str, failures)])

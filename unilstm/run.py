@@ -228,18 +228,21 @@ def zoned_out(
     there are none, by the expectation."""
     (h, c), (h_old, c_old) = new, old
     if spec.zoneout_hidden:
-        h = h_old + (1.0 - spec.zoneout_hidden if of_h is None else of_h) * (h - h_old)
+        h = _held(h_old, h, 1.0 - spec.zoneout_hidden if of_h is None else of_h)
     if not spec.zoneout_cell:
         return h, c
+    taken = 1.0 - spec.zoneout_cell if of_c is None else of_c
     if spec.gate_recurrence:  # the gates remembered behind c are no cells
         hidden = spec.hidden_size
-        cell, rest = c[:, :hidden], c[:, hidden:]
-        cell_old = c_old[:, :hidden]
-        return h, ops.concat([cell_old + (1.0 - spec.zoneout_cell if of_c is None else of_c) * (cell - cell_old), rest])
-    if of_c is None:
-        return h, c_old + (1.0 - spec.zoneout_cell) * (c - c_old)
-    of_c = of_c if spec.slots == spec.lanes else ops.concat([of_c] * spec.slots)  # slots of one unit go together
-    return h, c_old + of_c * (c - c_old)
+        return h, ops.concat([_held(c_old[:, :hidden], c[:, :hidden], taken), c[:, hidden:]])
+    if of_c is not None and spec.slots > spec.lanes:  # slots of one unit go together
+        taken = ops.concat([of_c] * spec.slots)
+    return h, _held(c_old, c, taken)
+
+
+def _held(old: Tensor, new: Tensor, taken: Any) -> Tensor:
+    """What is taken whole is new to the last bit; old + taken · (new - old) would round it by old."""
+    return taken * new + (1.0 - taken) * old
 
 
 def check_step(spec: LSTMSpec) -> None:

@@ -92,6 +92,8 @@ template <class T> struct Whole {
   Vec<T> let_c(int64_t t, int64_t b, int64_t k, int64_t left) const {
     return s.array(kKeepC) ? load<T>(s.array(kKeepC) + s.at(t, b) * lane_units + k, left) : splat(new_c);
   }
+  // What is taken whole is new to the last bit.
+  Vec<T> held(Vec<T> old, Vec<T> now, Vec<T> taken) const { return fma(taken, now, (splat((T)1) - taken) * old); }
 
   // The row of weights that row k of what is computed from x belongs to.
   const T* of_x(int64_t k) const {

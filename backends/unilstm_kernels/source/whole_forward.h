@@ -277,10 +277,7 @@ template <class T> struct WholeForward {
       Vec<T> h = load<T>(made + k, left);
       if (s.array(kRaw)) store<T>(s.array(kRaw) + s.at(t, b) * s.state + k, h, left);
       if (s.proj_clip != 0) h = limited<T>(h, -s.proj_clip, s.proj_clip);
-      if (w.zoned_h()) {
-        Vec<T> before = load<T>(old + k, left);
-        h = fma(w.let_h(t, b, k, left), h - before, before);
-      }
+      if (w.zoned_h()) h = w.held(load<T>(old + k, left), h, w.let_h(t, b, k, left));
       store<T>(y + k, h, left);
     });
     if (w.mask(0, 0)) for_reading(b, y + first, first, end - first);
