@@ -33,6 +33,7 @@ MEMORY = [(which, kind) for kind in ("forward", "training") for which in ("own",
 # Who takes part, where not all do: some studies compare unilstm with itself, some need what only a framework has.
 EVERY = ("torch", "paddle", "jax", "numpy")
 PARTS = dict.fromkeys(("lengths", "presets", "growth", "memory"), EVERY) | {
+    "directions": ("torch", "paddle", "paddle-2", "jax", "onnxruntime"),
     "streaming": ("torch", "paddle", "paddle-2", "jax", "numpy", "onnxruntime"),
     "peak": ("torch", "paddle-2", "jax", "numpy"),
     "accuracy": ("torch", "paddle", "jax"),

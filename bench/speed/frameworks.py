@@ -34,10 +34,10 @@ class Torch(Framework):
 
         return Model(forward, training, str(layer.explain()))
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
         import torch
 
-        layer = torch.nn.LSTM(shape[2], shape[3], layers, batch_first=True)
+        layer = torch.nn.LSTM(shape[2], shape[3], layers, batch_first=True, bidirectional=both)
         return Model(
             lambda x, lengths: lambda: without_gradients(layer, x), lambda x, _: lambda: layer(x)[0].sum().backward()
         )
@@ -169,10 +169,10 @@ class Paddle(Framework):
 
         return None if lengths is None else paddle.to_tensor(lengths)
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
         import paddle
 
-        layer = paddle.nn.LSTM(shape[2], shape[3], layers)
+        layer = paddle.nn.LSTM(shape[2], shape[3], layers, direction="bidirect" if both else "forward")
         return self.model(layer, lambda x, _: layer(x))
 
     def packed(self, shape: Shape) -> Model:
@@ -232,15 +232,16 @@ class Jax(Framework):
         step = jax.jit(jax.grad(lambda p, x, lengths: call(p, x, lengths).sum(), argnums=(0, 1)))
         return Model(lambda x, n: run(forward, x, n), lambda x, n: run(step, x, n), path)
 
-    def _flax(self, shape: Shape, layers: int) -> Model:
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
         import jax
         from flax import linen
 
-        stack = linen.Sequential([linen.RNN(linen.OptimizedLSTMCell(shape[3])) for _ in range(layers)])
-        return self.model(lambda p, x, _: stack.apply(p, x), stack.init(jax.random.key(0), self.x(shape)))
+        def one() -> Any:
+            ahead, back = (linen.RNN(linen.OptimizedLSTMCell(shape[3])) for _ in range(2))
+            return linen.Bidirectional(ahead, back) if both else ahead
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
-        return self._flax(shape, layers)
+        stack = linen.Sequential([one() for _ in range(layers)])
+        return self.model(lambda p, x, _: stack.apply(p, x), stack.init(jax.random.key(0), self.x(shape)))
 
     def packed(self, shape: Shape) -> Model:
         import jax
@@ -286,8 +287,8 @@ class NumPy(Framework):
         forward = lambda x, lengths: lambda: layer(x, lengths=lengths)  # noqa: E731
         return Model(forward, training if kernel else None, str(layer.explain()))
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
-        return self.ours(standard(shape, layers), "composed")
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
+        return self.ours(standard(shape, layers, both), "composed")
 
     def product(self, n: int) -> Run:
         a = np.ones((n, n), "float32")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 import unilstm
+from unilstm import LSTMSpec
 
 from .frameworks import Jax, NumPy, Paddle, PaddleTwo, Torch, without_gradients
 from .measuring import Run
-from .subject import Framework, Model, Shape, carried, streamed
+from .subject import Framework, Model, Shape, carried, standard, streamed
 
 
 class Keras(Framework):
@@ -28,12 +29,13 @@ class Keras(Framework):
     def of_layer(self, layer: Any) -> Model:
         return self.inner.of_layer(layer)
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
         import keras
 
-        stack = [keras.layers.LSTM(shape[3], return_sequences=True) for _ in range(layers)]
+        stack: list[Any] = [keras.layers.LSTM(shape[3], return_sequences=True) for _ in range(layers)]
+        stack = [keras.layers.Bidirectional(one) for one in stack] if both else stack
         for n, one in enumerate(stack):
-            one.build((shape[0], shape[1], shape[2] if n == 0 else shape[3]))
+            one.build((shape[0], shape[1], shape[2] if n == 0 else shape[3] * (2 if both else 1)))
 
         def call(x: Any) -> Any:
             for one in stack:
@@ -68,12 +70,12 @@ class Onnx(Framework):
     def of_layer(self, layer: Any) -> Model:
         return Model(lambda x, lengths: lambda: layer(x, lengths=lengths), None, str(layer.explain()))
 
-    def own(self, shape: Shape, layers: int = 1) -> Model:
-        session, names = self._session(shape, layers)
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model:
+        session, names = self._session(standard(shape, layers, both))
 
         return Model(lambda x, _: lambda: session.run(None, {names[0]: x}), None)
 
-    def _session(self, shape: Shape, layers: int, inputs: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
+    def _session(self, spec: LSTMSpec, inputs: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
         import tempfile
         from pathlib import Path
 
@@ -81,13 +83,13 @@ class Onnx(Framework):
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lstm.onnx"
-            unilstm.save(unilstm.LSTM(shape[2], shape[3], num_layers=layers, seed=0), path, inputs=inputs)
+            unilstm.save(unilstm.LSTM(spec, seed=0), path, inputs=inputs)
             session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         return session, [one.name for one in session.get_inputs()]
 
     def stream(self, shape: Shape) -> dict[str, Run]:
         b, _, i, h = shape
-        session, names = self._session(shape, 1, ("state",))
+        session, names = self._session(standard(shape), ("state",))
         x, state = np.ones((b, i), "float32"), tuple(np.ones((1, b, h), "float32") for _ in "hc")
         ours = unilstm.LSTM(i, h, seed=0)
 

@@ -77,6 +77,25 @@ def peer(name: str) -> str:
 
 
 def of_shapes(by: dict[str, Rows]) -> str:
+    peers = "; ".join(f"`{name}`: {peer(name)}" for name in by)
+    paths = "; ".join(f"`{name}`: {', '.join(sorted({_path(row) for row in found}))}" for name, found in by.items())
+    return f"""## A standard LSTM
+
+`path="auto"` beside the peer, at (B, T, I, H). Peers: {peers}. Paths in evaluation: {paths}.
+
+{_by_shape(by)}"""
+
+
+def of_directions(by: dict[str, Rows]) -> str:
+    return f"""## Both directions
+
+A bidirectional layer beside the peer's, `path="auto"`. Where all the weights that a step of one direction reads fit the
+second-level cache, each thread runs a direction of its own.
+
+{_by_shape(by)}"""
+
+
+def _by_shape(by: dict[str, Rows]) -> str:
     """A row a shape, a column a framework; the last row is the geometric mean."""
     shapes = [_shape(row) for row in next(iter(by.values()))]
     rows = []
@@ -86,13 +105,7 @@ def of_shapes(by: dict[str, Rows]) -> str:
     rows.append(
         ["geometric mean", *(_pair(lambda kind, f=found: _mean(f, kind, "ours", "own")) for found in by.values())]
     )
-    peers = "; ".join(f"`{name}`: {peer(name)}" for name in by)
-    paths = "; ".join(f"`{name}`: {', '.join(sorted({_path(row) for row in found}))}" for name, found in by.items())
-    return f"""## A standard LSTM
-
-`path="auto"` beside the peer, at (B, T, I, H). Peers: {peers}. Paths in evaluation: {paths}.
-
-{_table(["(B, T, I, H)", *by], rows)}"""
+    return _table(["(B, T, I, H)", *by], rows)
 
 
 def _mean(rows: Rows, kind: str, over: str, under: str) -> float | None:
@@ -243,6 +256,7 @@ kernel is first called: what noise and the frameworks themselves make of it.
 
 SECTIONS: dict[str, Callable[[dict[str, Rows]], str]] = {
     "shapes": of_shapes,
+    "directions": of_directions,
     "streaming": of_streaming,
     "lengths": of_lengths,
     "presets": of_presets,

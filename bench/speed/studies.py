@@ -45,6 +45,13 @@ def shapes(framework: Framework) -> Iterator[Row]:
         yield {"shape": shape, "path": auto.path} | _times(framework, shape, {"own": own, "ours": auto})
 
 
+def directions(framework: Framework) -> Iterator[Row]:
+    """The same of a bidirectional layer."""
+    for shape in SHAPES:
+        own, auto = framework.own(shape, both=True), framework.ours(standard(shape, both=True))
+        yield {"shape": shape, "path": auto.path} | _times(framework, shape, {"own": own, "ours": auto})
+
+
 def streaming(framework: Framework) -> Iterator[Row]:
     """One step at a time, with the state carried on."""
     runs = framework.stream(STEP)
@@ -153,4 +160,4 @@ def _each(framework: Framework, shape: Shape, models: dict[str, tuple[Model, Any
     return row
 
 
-STUDIES = {f.__name__: f for f in (shapes, streaming, lengths, presets, growth, peak, accuracy, company)}
+STUDIES = {f.__name__: f for f in (shapes, directions, streaming, lengths, presets, growth, peak, accuracy, company)}

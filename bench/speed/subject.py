@@ -43,7 +43,8 @@ class Framework:
     def of_layer(self, layer: Any) -> Model:
         raise NotImplementedError
 
-    def own(self, shape: Shape, layers: int = 1) -> Model | None:
+    def own(self, shape: Shape, layers: int = 1, both: bool = False) -> Model | None:
+        """The peer. both: directions."""
         return None
 
     def loop(self, spec: LSTMSpec) -> Model | None:
@@ -102,8 +103,8 @@ def numbers(shape: Shape) -> Any:
     return np.random.default_rng(0).standard_normal(shape[:3]).astype("float32")
 
 
-def standard(shape: Shape, layers: int = 1) -> LSTMSpec:
-    return LSTMSpec(shape[2], shape[3], num_layers=layers)
+def standard(shape: Shape, layers: int = 1, both: bool = False) -> LSTMSpec:
+    return LSTMSpec(shape[2], shape[3], num_layers=layers, direction="bidirectional" if both else "forward")
 
 
 def ragged(shape: Shape) -> Any:
