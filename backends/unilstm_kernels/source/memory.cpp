@@ -15,9 +15,10 @@ std::atomic<Block*> spare[2];
 
 void put(Block* block) {
   for (int k = 0; block && k < 2; k++) {
-    if (block->bytes < kLeast || block->bytes > kMost[k]) continue;
+    int64_t bytes = block->bytes;  // not to be read once it is there: another call may take it, and give it back
+    if (bytes < kLeast || bytes > kMost[k]) continue;
     Block* other = spare[k].exchange(block);
-    if (other && other->bytes > block->bytes) other = spare[k].exchange(other);  // the larger one stays
+    if (other && other->bytes > bytes) other = spare[k].exchange(other);  // the larger one stays
     block = other;
   }
   free(block);
