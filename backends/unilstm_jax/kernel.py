@@ -75,13 +75,12 @@ def _call(
     """Of each direction. givens and results: by the names of job.ARRAYS; the shapes of results. y and its gradient,
     which are the layer's, are the first direction's here."""
     x, equations = givens[0]["x"], job.equations(plan.spec)
-    steps, rows, inputs = x.shape
+    _, rows, inputs = x.shape
     threads = library.threads() if library.own_threads() else 0  # 0: as many as XLA has
     numbers = []
     for n, reverse in enumerate(plan.reverse):
-        place = job.of_y(equations, rows, len(plan.reverse), n)
-        numbers += [steps, rows, inputs, *equations.numbers, reverse, rows * inputs, inputs, *place, *place[1:]]
-        numbers += [x.dtype == jnp.float64, threads, 0]
+        rest = (reverse, (rows * inputs, inputs), None, x.dtype == jnp.float64, threads, 0)
+        numbers += job.numbers(equations, x.shape, len(plan.reverse), n, *rest)
     more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
     made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for of in results for shape in of.values()]
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
@@ -105,10 +104,7 @@ def _places(every: list[dict[str, Any]]) -> Any:
 
 def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[Array]:
     equations, (steps, rows, _) = job.equations(plan.spec), givens[0]["x"].shape
-    shapes = {"h_n": (rows, equations.state), "c_n": (rows, equations.remembered)}
-    if keep or plan.cells:
-        shapes["cells"] = (steps, rows, equations.remembered)
-    shapes |= equations.kept_shapes(steps, rows) if keep else {}
+    shapes = equations.made_shapes(steps, rows, keep=keep, cells=plan.cells)
     y = {"y": (steps, rows, len(givens) * equations.state)}
     every = _call(plan, givens, [y | shapes, *([shapes] * (len(givens) - 1))], backward=False)
     return [array for one in every for array in one]

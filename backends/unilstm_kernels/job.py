@@ -102,6 +102,13 @@ class Equations(NamedTuple):
             shapes["raw"] = (steps, rows, self.state)
         return shapes
 
+    def made_shapes(self, steps: int, rows: int, *, keep: bool, cells: bool) -> dict[str, tuple[int, ...]]:
+        """What a forward call makes for each direction: all of RESULTS but y, and what is kept."""
+        shapes: dict[str, tuple[int, ...]] = {"h_n": (rows, self.state), "c_n": (rows, self.remembered)}
+        if keep or cells:
+            shapes["cells"] = (steps, rows, self.remembered)
+        return shapes | self.kept_shapes(steps, rows) if keep else shapes
+
 
 def equations_of(spec: LSTMSpec) -> Equations:
     """The same as `equations`, for where a cache is in the way (torch.compile warns of it)."""
@@ -170,10 +177,29 @@ class Direction(NamedTuple):
     arrays: Mapping[str, Any]
 
 
-def of_y(equations: Equations, rows: int, directions: int, one: int) -> tuple[int, int, int]:
-    """Where y of one of so many directions begins in that of the layer, and the strides of that."""
-    width = directions * equations.state
-    return one * equations.state, rows * width, width
+def parts(every: Sequence[Any], count: int) -> list[Any]:
+    """Of what lies flat, direction after direction, so many of each: those of each direction."""
+    return [every[start : start + count] for start in range(0, len(every), count)]
+
+
+def numbers(
+    equations: Equations,
+    shape: Sequence[int],
+    directions: int,
+    one: int,
+    reverse: bool,
+    strides: Sequence[int],
+    d_y_strides: Sequence[int] | None,
+    double: bool,
+    threads: int,
+    openmp: int,
+) -> tuple[int, ...]:
+    """Those of NUMBERS, for one of so many directions; see `run`. Its y begins where that of the one before it ends."""
+    state = equations.state
+    width = directions * state
+    y = (shape[1] * width, width)
+    d_y = y if d_y_strides is None else d_y_strides[:2]
+    return (*shape, *equations.numbers, reverse, *strides[:2], one * state, *y, *d_y, double, threads, openmp)
 
 
 def run(
@@ -194,16 +220,15 @@ def run(
     those of the OpenMP runtime that the framework has loaded: the address of its GOMP_parallel, or 1, to look for it
     where the process's libraries show what they have to all.
     """
-    count, state = len(directions), equations.state
-    jobs, (_, *y) = (Job * count)(), of_y(equations, shape[1], count, 0)
-    rest = (*y, *(d_y_strides or y)[:2], double, threads, openmp)
+    count, rest = len(directions), (d_y_strides, double, threads, openmp)
+    jobs = (Job * count)()
     for n, (job, (reverse, strides, arrays)) in enumerate(zip(jobs, directions, strict=True)):
-        job.number[:] = (*shape, *equations.numbers, reverse, strides[0], strides[1], n * state, *rest)
+        job.number[:] = numbers(equations, shape, count, n, reverse, strides, *rest)
         job.real[:] = equations.reals
         pointers = job.array
         for name, array in arrays.items():
             pointers[_INDEX[name]] = pointer(array)
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
-    if found.unilstm_run(jobs, len(directions), backward):
+    if found.unilstm_run(jobs, count, backward):
         raise MemoryError("the kernel found no memory for its working arrays")

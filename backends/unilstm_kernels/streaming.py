@@ -53,8 +53,7 @@ def _plan(spec: LSTMSpec) -> Plan | None:
     for k, one in enumerate(jobs):
         inputs = spec.layer_input_size(k)
         equations = job.equations(spec)
-        y = job.of_y(equations, 1, 1, 0)  # of one step only the rows' stride counts
-        one.number[:] = [1, 1, inputs, *equations.numbers, False, inputs, inputs, *y, 0, 0, False, 1, False]
+        one.number[:] = job.numbers(equations, (1, 1, inputs), 1, 0, False, (inputs, inputs), None, False, 1, 0)
         one.real[:] = equations.reals
         given = job.given(dict(spec.roles[k]))
         about += [len(given), *map(job.ARRAYS.index, given)]

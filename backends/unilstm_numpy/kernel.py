@@ -34,7 +34,8 @@ class Layer:
     def forward(self, *, keep: bool) -> list[DirectionResult]:
         x, count = self.directions[0].arrays["x"], len(self.directions)
         y = np.empty((*x.shape[:2], count * self.equations.state), x.dtype)
-        made = [{"y": y, **self._results(x, keep)} for _ in self.directions]
+        shapes = self.equations.made_shapes(*x.shape[:2], keep=keep, cells=self.cells)
+        made = [{"y": y, **{n: np.empty(shape, x.dtype) for n, shape in shapes.items()}} for _ in self.directions]
         self._run(made, backward=False)
         if keep:
             self.directions = [
@@ -43,15 +44,6 @@ class Layer:
             ]
         cells = [r["cells"] if self.cells else None for r in made]
         return [DirectionResult(y, r["h_n"], r["c_n"], c, count > 1) for r, c in zip(made, cells, strict=True)]
-
-    def _results(self, x: Array, keep: bool) -> dict[str, Array]:
-        (steps, rows, _), state, remembered = x.shape, self.equations.state, self.equations.remembered
-        shapes: dict[str, Any] = {"h_n": (rows, state), "c_n": (rows, remembered)}
-        if self.cells or keep:
-            shapes["cells"] = (steps, rows, remembered)
-        if keep:
-            shapes |= self.equations.kept_shapes(steps, rows)
-        return {name: np.empty(shape, x.dtype) for name, shape in shapes.items()}
 
     def backward(self, d_y: Array, into: list[dict[str, Array | None]]) -> list[dict[str, Array]]:
         """For each direction the gradients of x, h_0, c_0 and the parameters, by role, from those of the results: of

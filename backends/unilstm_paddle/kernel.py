@@ -53,7 +53,7 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     if paddle.is_grad_enabled() and any(plan.wanted):
         wanted = [given[name] for given, names in zip(plan.givens, plan.wanted, strict=True) for name in names]
         y, *rest = _Layer.apply(wanted, plan)
-        found = [rest[start : start + 3] for start in range(0, len(rest), 3)]
+        found = job.parts(rest, 3)
     else:
         y, results = forward(job.equations(spec), plan.reverse, plan.givens, keep=False, wants_cells=call.cells)
         found = [(r["h_n"], r["c_n"], r.get("cells")) for r in results]
@@ -94,11 +94,13 @@ class _Layer(PyLayer):  # type: ignore[misc]
                 "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
                 "path='composed'."
             )
-        (y, *saved), (d_y, *rest), count = ctx.saved_tensor(), grads, len(ctx.names)
+        (y, *saved), (d_y, *rest) = ctx.saved_tensor(), grads
         every = []
-        for n, given in enumerate(plan.givens):
-            kept = dict(zip(ctx.names, saved[n * count : (n + 1) * count], strict=True))
-            into = dict(zip(job.GRADIENTS_IN, (d_y, *rest[3 * n : 3 * n + 3]), strict=True))
+        for given, held, of_results in zip(
+            plan.givens, job.parts(saved, len(ctx.names)), job.parts(rest, 3), strict=True
+        ):
+            kept = dict(zip(ctx.names, held, strict=True))
+            into = dict(zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True))
             into = {name: g for name, g in into.items() if g is not None}
             every.append({**given, "y": y, **kept, **into})
         return (backward(job.equations(plan.spec), plan.reverse, every, plan.wanted),)
@@ -112,13 +114,8 @@ def forward(
     givens = [_dense(given) for given in givens]
     x = givens[0]["x"]
     steps, rows, _ = x.shape
-    state, remembered = equations.state, equations.remembered
-    y = empty((steps, rows, len(givens) * state), x)
-    shapes: dict[str, Any] = {"h_n": (rows, state), "c_n": (rows, remembered)}
-    if keep or wants_cells:
-        shapes["cells"] = (steps, rows, remembered)
-    if keep:
-        shapes |= equations.kept_shapes(steps, rows)
+    y = empty((steps, rows, len(givens) * equations.state), x)
+    shapes = equations.made_shapes(steps, rows, keep=keep, cells=wants_cells)
     results = [{name: empty(shape, x) for name, shape in shapes.items()} for _ in givens]
     every = [{**given, "y": y, **made} for given, made in zip(givens, results, strict=True)]
     _run(equations, reverse, every, backward=False)

@@ -56,20 +56,15 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
     keep = torch.is_grad_enabled() and any(t.requires_grad for given in givens for t in given.values())
     if torch.compiler.is_compiling():
         y, *rest = _OPERATORS[len(reverse)](*_every(givens), *job.equations_of(spec), reverse, keep, call.cells)
-        found = [one[:3] for one in _parts(rest, len(_OF_DIRECTION))]
+        found = [one[:3] for one in job.parts(rest, len(_OF_DIRECTION))]
     elif keep:
         y, *rest = _Layer.apply(spec, reverse, *_every(givens))
-        found = _parts(rest, 3)
+        found = job.parts(rest, 3)
     else:
         y, every = forward(job.equations(spec), reverse, givens, keep=False, wants_cells=call.cells)
         found = [(r["h_n"], r["c_n"], r.get("cells")) for r in every]
     joined = len(reverse) > 1
     return [DirectionResult(y, h, c, cells if call.cells else None, joined) for h, c, cells in found]
-
-
-def _parts(every: Sequence[Any], count: int) -> list[Any]:
-    """Those of each direction."""
-    return [every[start : start + count] for start in range(0, len(every), count)]
 
 
 def _every(givens: list[Given]) -> list[Tensor | None]:
@@ -79,7 +74,7 @@ def _every(givens: list[Given]) -> list[Tensor | None]:
 
 def _givens(tensors: Sequence[Tensor | None]) -> list[Given]:
     """The other way round."""
-    every = _parts(tensors, len(job.GIVEN))
+    every = job.parts(tensors, len(job.GIVEN))
     return [{name: t for name, t in zip(job.GIVEN, part, strict=True) if t is not None} for part in every]
 
 
@@ -109,7 +104,7 @@ class _Layer(torch.autograd.Function):
 def _kept(names: Sequence[str], saved: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     """What backward needs of each direction: the layer's y, and what has such names."""
     y, *rest = saved
-    return [{"y": y, **dict(zip(names, part, strict=True))} for part in _parts(rest, len(names))]
+    return [{"y": y, **dict(zip(names, part, strict=True))} for part in job.parts(rest, len(names))]
 
 
 def _in_order(found: list[dict[str, Tensor]], needs: Sequence[bool]) -> list[Tensor | None]:
@@ -120,7 +115,7 @@ def _in_order(found: list[dict[str, Tensor]], needs: Sequence[bool]) -> list[Ten
 
 def _wanted(needs: Sequence[bool]) -> list[list[str]]:
     """For each direction the names of what needs a gradient."""
-    return [list(itertools.compress(job.GIVEN, part)) for part in _parts(needs, len(job.GIVEN))]
+    return [list(itertools.compress(job.GIVEN, part)) for part in job.parts(needs, len(job.GIVEN))]
 
 
 def _through_the_equations(ctx: Any, givens: list[Given], grads: Any, needs: Any) -> list[Tensor | None]:
@@ -152,13 +147,8 @@ def forward(
     givens = [_dense(given) for given in givens]
     x = givens[0]["x"]
     steps, rows, _ = x.shape
-    state, remembered = equations.state, equations.remembered
-    y = x.new_empty(steps, rows, len(givens) * state)
-    shapes: dict[str, Any] = {"h_n": (rows, state), "c_n": (rows, remembered)}
-    if keep or wants_cells:
-        shapes["cells"] = (steps, rows, remembered)
-    if keep:
-        shapes |= equations.kept_shapes(steps, rows)
+    y = x.new_empty(steps, rows, len(givens) * equations.state)
+    shapes = equations.made_shapes(steps, rows, keep=keep, cells=wants_cells)
     results = [{name: x.new_empty(shape) for name, shape in shapes.items()} for _ in givens]
     every = [{**given, "y": y, **made} for given, made in zip(givens, results, strict=True)]
     _run(equations, reverse, every, backward=False)
@@ -178,7 +168,7 @@ def backward(
     every, found = [], []
     d_y, *rest = grads
     d_y = None if d_y is None else _dense({"d_y": d_y})["d_y"]
-    for given, held, of_results, names in zip(givens, kept, _parts(rest, 3), wanted, strict=True):
+    for given, held, of_results, names in zip(givens, kept, job.parts(rest, 3), wanted, strict=True):
         into = {n: g for n, g in zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True) if g is not None}
         given, into = _dense(given), _dense(into)
         made = {job.gradient_name(name): given[name].new_empty(given[name].shape) for name in names}
@@ -229,12 +219,9 @@ def _operator_fake(*args: Any) -> list[Tensor]:
     *tensors, numbers, reals, reverse, keep, cells = args
     equations, x = job.Equations(numbers, reals), tensors[0]
     steps, rows = x.shape[0], x.shape[1]
-    kept = equations.kept_shapes(steps, rows) if keep else {}
-    shapes: list[Any] = [(rows, equations.state), (rows, equations.remembered)]
-    shapes += [(steps, rows, equations.remembered) if keep or cells else (0,)]
-    shapes += [kept.get(name, (0,)) for name in job.KEPT]
+    made = equations.made_shapes(steps, rows, keep=keep, cells=cells)
     y = x.new_empty(steps, rows, len(reverse) * equations.state)
-    return [y, *(x.new_empty(shape) for _ in reverse for shape in shapes)]
+    return [y, *(x.new_empty(made.get(name, (0,))) for _ in reverse for name in _OF_DIRECTION)]
 
 
 def _operator_backward(*args: Any) -> list[Tensor]:
@@ -260,7 +247,7 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     *tensors, ctx.numbers, ctx.reals, ctx.reverse, _, _ = inputs
     ctx.needs = [t is not None and t.requires_grad for t in tensors]
     y, *rest = output
-    kept = [tensor for _, _, *of in _parts(rest, len(_OF_DIRECTION)) for tensor in of]
+    kept = [tensor for _, _, *of in job.parts(rest, len(_OF_DIRECTION)) for tensor in of]
     ctx.save_for_backward(*tensors, y, *kept)
 
 
@@ -268,10 +255,10 @@ def _differentiate(ctx: Any, grads: Any) -> Any:
     saved, count = ctx.saved_tensors, len(job.GIVEN) * len(ctx.reverse)
     tensors, kept = saved[:count], list(saved[count:])
     d_y, *rest = grads
-    of_results = [d_y, *(grad for part in _parts(rest, len(_OF_DIRECTION)) for grad in part[:3])]
+    of_results = [d_y, *(grad for part in job.parts(rest, len(_OF_DIRECTION)) for grad in part[:3])]
     settings = ctx.numbers, ctx.reals, ctx.reverse
     every = _OPERATORS_BACK[len(ctx.reverse)](*tensors, kept, of_results, ctx.needs, *settings)
-    found = [dict(zip(job.GRADIENTS, part, strict=True)) for part in _parts(every, len(job.GRADIENTS))]
+    found = [dict(zip(job.GRADIENTS, part, strict=True)) for part in job.parts(every, len(job.GRADIENTS))]
     return (*_in_order(found, ctx.needs), None, None, None, None, None)
 
 
