@@ -39,7 +39,7 @@ template <class T> struct Backward {
     int members = team_size(team);
     int64_t all = s.steps * s.rows, state_panels = parts(s.state, W), widest = s.inputs > s.state ? s.inputs : s.state;
     if (s.hidden > widest) widest = s.hidden;
-    tile_size = kRowChunk * W;
+    tile_size = kRowChunk * W * kAtOnce;
     int64_t o[] = {
       memory.ask<T>(state_panels * W * s.width), memory.ask<T>(s.projected ? s.units * W * s.state : 0),
       memory.ask<T>(s.array(kDx) ? parts(s.inputs, W) * W * s.all_width : 0), memory.ask<T>(all * dz_width),
@@ -76,14 +76,17 @@ template <class T> struct Backward {
     const int64_t t = one.t, before = one.before;
     const Span &active = one.active, &seen = one.seen;
     if (!s.projected) {
-      crew.each(s.units, [&](int64_t u, int member) {
-        carried(before, seen, u, member);
-        units(t, active, u, member);
+      // Several blocks at once where enough are left to share.
+      const int64_t some = s.units >= 4 * kAtOnce * crew.size() ? kAtOnce : 1;
+      crew.each(parts(s.units, some), [&](int64_t item, int member) {
+        const int64_t from = item * some, to = at_most(from + some, s.units);
+        carried(before, seen, from, to, member);
+        for (int64_t u = from; u < to; u++) units(t, active, u, member);
       }, t % 2 != 0);
       return;
     }
     crew.each(parts(s.state, W), [&](int64_t p, int member) {
-      carried(before, seen, p, member);
+      carried(before, seen, p, p + 1, member);
       for (int64_t k = active.from; k < active.to; k++)
         for (int v = 0; v < W; v += L) unclipped(t, order.row[k], p * W + v);
     });
@@ -93,19 +96,20 @@ template <class T> struct Backward {
     });
   }
 
-  // dh of a block of features, from the gradients of z of the step before.
-  void carried(int64_t before, const Span& seen, int64_t p, int member) {
+  // dh of some blocks of features, from the gradients of z of the step before.
+  void carried(int64_t before, const Span& seen, int64_t p, int64_t end, int member) {
+    const int64_t width = (end - p) * W;
     T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
-      memset(scratch, 0, some * W * sizeof(T));
-      product<T>(s.width, some, rows, of_h + p * s.width * W, 1, {scratch, W});
+      memset(scratch, 0, some * width * sizeof(T));
+      product<T>(s.width, some, rows, of_h + p * s.width * W, end - p, {scratch, width});
       for (int64_t i = 0; i < some; i++)
-        for (int v = 0; v < W; v += L) {
+        for (int64_t v = 0; v < width; v += L) {
           int64_t at = order.row[from + i] * s.state + p * W + v, left = s.state - p * W - v;
-          Vec<T> one = load<T>(scratch + i * W + v);
+          Vec<T> one = load<T>(scratch + i * width + v);
           store<T>(dh + at, s.array(kMask) ? one * load<T>(s.array(kMask) + at, left) : one, left);
         }
     }
@@ -309,12 +313,14 @@ template <class T> struct Backward {
   }
 
   void of_some_inputs(const T* const* rows, int64_t count, T* scratch) const {
-    for (int64_t p = 0; p < parts(s.inputs, W); p++) {
-      memset(scratch, 0, count * W * sizeof(T));
-      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, 1, {scratch, W});
+    const int64_t panels = parts(s.inputs, W);
+    for (int64_t p = 0, some; p < panels; p += some) {
+      some = at_most(kAtOnce, panels - p);
+      memset(scratch, 0, count * some * W * sizeof(T));
+      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, some, {scratch, some * W});
       for (int64_t i = 0; i < count; i++)
-        for (int v = 0; v < W; v += L)
-          store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + p * W + v, load<T>(scratch + i * W + v), s.inputs - p * W - v);
+        for (int v = 0; v < some * W; v += L)
+          store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + p * W + v, load<T>(scratch + i * some * W + v), s.inputs - p * W - v);
     }
   }
 };

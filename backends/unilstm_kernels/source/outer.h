@@ -52,9 +52,12 @@ template <class T> struct Outer {
       each(team, parts(M, kRowChunk), [&](int64_t item, int member) {
         int64_t from = item * kRowChunk, rows = at_most(kRowChunk, M - from);
         turn(a + start, depth, from, rows, member);
-        for (int64_t p = 0; p < all; p++) {
+        for (int64_t p = 0, some; p < all; p += some) {
           const Product<T>& c = of[p >= first];
-          panel(depth, from, rows, p, (p < first ? p : p - first) * W, c.N, c.out, member);
+          int64_t column = (p < first ? p : p - first) * W;
+          some = column + kAtOnce * W <= c.N ? kAtOnce : 1;
+          if (some == kAtOnce) panels_of<kAtOnce>(depth, from, rows, p, column, c, member);
+          else panels_of<1>(depth, from, rows, p, column, c, member);
         }
       });
     }
@@ -71,22 +74,28 @@ template <class T> struct Outer {
     }
   }
 
-  void panel(int64_t depth, int64_t from, int64_t rows, int64_t p, int64_t column, int64_t N, T* out, int member) {
+  // NP panels from p on, as deep at once as stays in the first-level cache.
+  template <int NP> void panels_of(int64_t depth, int64_t from, int64_t rows, int64_t p, int64_t column, const Product<T>& c, int member) {
     const T* packed = turned + member * kTurnedMember;
-    for (int64_t block = 0; block < row_blocks(rows); block++) {
-      int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
-      add(depth, (int)some, packed + start * depth, panels + p * depth * W, column, from + start, N, out);
+    constexpr int64_t deep = kDepth / NP;
+    for (int64_t k = 0; k < depth; k += deep) {
+      const InPanels<T> b{panels + (p * depth + k) * W, depth * W};
+      for (int64_t block = 0; block < row_blocks(rows); block++) {
+        int64_t start = row_block(rows, block), some = row_block(rows, block + 1) - start;
+        add<NP>(at_most(deep, depth - k), (int)some, packed + start * depth + k * some, b, {c.out + (from + start) * c.N + column, c.N}, c.N - column);
+      }
     }
   }
 
-  void add(int64_t depth, int rows, const T* packed, const T* panel, int64_t column, int64_t row, int64_t N, T* out) {
+  // To some rows of out, of which `left` columns are there: where not all, by way of a tile.
+  template <int NP> void add(int64_t depth, int rows, const T* packed, const InPanels<T>& b, const Place<T>& to, int64_t left) {
+    if (left >= NP * W) return packed_product<T, NP>(depth, rows, packed, b, to);
     alignas(64) T tile[kMostRows * W];
-    int64_t left = N - column;
     for (int i = 0; i < rows; i++)
-      for (int v = 0; v < W; v += kLanes<T>) store<T>(tile + i * W + v, load<T>(out + (row + i) * N + column + v, left - v));
-    packed_product<T>(depth, rows, packed, panel, tile);
+      for (int v = 0; v < W; v += kLanes<T>) store<T>(tile + i * W + v, load<T>(to.c + i * to.row + v, left - v));
+    packed_product<T, 1>(depth, rows, packed, b, {tile, W});
     for (int i = 0; i < rows; i++)
-      for (int v = 0; v < W; v += kLanes<T>) store<T>(out + (row + i) * N + column + v, load<T>(tile + i * W + v), left - v);
+      for (int v = 0; v < W; v += kLanes<T>) store<T>(to.c + i * to.row + v, load<T>(tile + i * W + v), left - v);
   }
 };
 

@@ -8,6 +8,7 @@ namespace {
 constexpr int64_t kBlock = 64;
 constexpr int kMostRows = 6;  // 6 rows by a panel, of two vectors, take 12 of AVX2's 16 registers
 constexpr int64_t kRowChunk = 64;
+constexpr int64_t kAtOnce = kRegisters / 16;  // so many panels: the more of a multiply-adds read, the fewer loads
 
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
@@ -78,19 +79,17 @@ template <class T, int NP> INLINE void row_block_product(int64_t K, int64_t rows
   }
 }
 
-// The same for one panel and a [K][rows] packed: rows beside one another.
-template <class T> static void packed_product(int64_t K, int rows, const T* packed, const T* panel, T* c) {
+// The same for a [K][rows] packed: rows beside one another.
+template <class T, int NP> static void packed_product(int64_t K, int rows, const T* packed, const InPanels<T>& b, const Place<T>& to) {
   const T* a[kMostRows];
   for (int i = 0; i < rows; i++) a[i] = packed + i;
-  const Place<T> to{c, kWide<T>};
-  const InPanels<T> b{panel, 0};
   switch (rows) {
-    case 1: rows_by_panels<T, 1, 1, 1>(K, a, b, to); break;
-    case 2: rows_by_panels<T, 2, 1, 2>(K, a, b, to); break;
-    case 3: rows_by_panels<T, 3, 1, 3>(K, a, b, to); break;
-    case 4: rows_by_panels<T, 4, 1, 4>(K, a, b, to); break;
-    case 5: rows_by_panels<T, 5, 1, 5>(K, a, b, to); break;
-    default: rows_by_panels<T, 6, 1, 6>(K, a, b, to);
+    case 1: rows_by_panels<T, 1, NP, 1>(K, a, b, to); break;
+    case 2: rows_by_panels<T, 2, NP, 2>(K, a, b, to); break;
+    case 3: rows_by_panels<T, 3, NP, 3>(K, a, b, to); break;
+    case 4: rows_by_panels<T, 4, NP, 4>(K, a, b, to); break;
+    case 5: rows_by_panels<T, 5, NP, 5>(K, a, b, to); break;
+    default: rows_by_panels<T, 6, NP, 6>(K, a, b, to);
   }
 }
 
@@ -129,13 +128,12 @@ template <class T, int NP> static void panels_at_once(int64_t K, int64_t rows, c
 }
 
 // to [rows, count panels] += a · panels. Few rows take several panels at once: one row and one panel would wait for the
-// multiply-add before. So do many where there are registers for it: the more of a multiply-adds read, the fewer loads.
+// multiply-add before. So do many where there are registers for it (kAtOnce).
 template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, Place<T> to) {
-  constexpr int many = kRegisters / 16;
   if (!rows) return;
   if (rows == 1) panels_at_once<T, 4>(K, rows, a, panels, count, to);
-  else if (rows == 2) panels_at_once<T, 2 * many>(K, rows, a, panels, count, to);
-  else panels_at_once<T, many>(K, rows, a, panels, count, to);
+  else if (rows == 2) panels_at_once<T, 2 * kAtOnce>(K, rows, a, panels, count, to);
+  else panels_at_once<T, kAtOnce>(K, rows, a, panels, count, to);
 }
 
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.
