@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 # Before any framework is imported: the workers of pytest-xdist share the cores, and OpenMP threads that wait for one
@@ -23,6 +24,8 @@ BACKENDS = ("numpy", "torch", "paddle", "jax")
 FRAMEWORKS = ("torch", "paddle", "jax")
 PATHS = [("numpy", "composed"), ("torch", "native"), ("torch", "composed"), ("paddle", "native")]
 PATHS += [("paddle", "composed"), ("jax", "composed"), *((name, "kernel") for name in BACKENDS)]
+# What the kernel's threads do: share each step, have rows of their own for many, or have a direction each.
+SHARING, APART, AT_ONCE = 1, 2, 3
 
 
 def require(name: str) -> Any:
@@ -40,6 +43,17 @@ def require_kernel() -> None:
     missing = library.missing()
     if missing:
         pytest.skip(missing)
+
+
+@pytest.fixture
+def always(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The library, taking all threads even where so little work is not worth it."""
+    require_kernel()
+    found = library.library()
+    assert not isinstance(found, str)
+    found.unilstm_always_threads(getattr(request, "param", SHARING))
+    yield found
+    found.unilstm_always_threads(0)
 
 
 def has_compiler() -> bool:

@@ -161,27 +161,21 @@ def test_large_sizes_go_through_every_block_of_the_sums() -> None:
 
 
 def test_many_units_have_the_same_bits_by_every_instruction_set_and_shared_or_not(
-    usable_sets: list[str], monkeypatch: pytest.MonkeyPatch
+    usable_sets: list[str], always: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there are registers for it, and enough units are left to share, the way back takes two blocks of them at
     once: here nine, the last of them not full, alone, and one by one where two threads share them."""
-    found = library.library()
-    assert not isinstance(found, str)
     layer = unilstm.LSTM(LSTMSpec(70, 270, peephole=True), backend="numpy", path="kernel", seed=0)
     draw, results = np.random.default_rng(0), {}
     x, d_y = (draw.standard_normal((5, 3, width)).astype("float32") for width in (70, 270))
-    found.unilstm_always_threads(1)
-    try:
-        for name in usable_sets:
-            library.use_instruction_set(name)
-            for threads in "12":
-                monkeypatch.setenv("UNILSTM_NUM_THREADS", threads)
-                (y, (h, c)), pull = layer.vjp(x, lengths=[3, 1, 2, 3, 0])
-                gradients = pull(d_y, (h, c))
-                arrays = [y, h, c, *(gradients[key] for key in sorted(gradients))]
-                results[name, threads] = [a.tobytes() for a in arrays]
-    finally:
-        found.unilstm_always_threads(0)
+    for name in usable_sets:
+        library.use_instruction_set(name)
+        for threads in "12":
+            monkeypatch.setenv("UNILSTM_NUM_THREADS", threads)
+            (y, (h, c)), pull = layer.vjp(x, lengths=[3, 1, 2, 3, 0])
+            gradients = pull(d_y, (h, c))
+            arrays = [y, h, c, *(gradients[key] for key in sorted(gradients))]
+            results[name, threads] = [a.tobytes() for a in arrays]
     first = next(iter(results.values()))
     assert [key for key, one in results.items() if one != first] == []
 

@@ -7,31 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import unilstm
-from conftest import require, require_kernel
+from conftest import APART, AT_ONCE, SHARING, require, require_kernel
 from test_kernel import Fuzzed, differences
 from unilstm.errors import InputError
 from unilstm_kernels import library
-
-# What the threads do: share each step, each have rows of its own for many, or each have a direction of its own.
-SHARING, APART, AT_ONCE = 1, 2, 3
-
-
-@pytest.fixture
-def always(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The library, taking all threads even where so little work is not worth it."""
-    require_kernel()
-    found = library.library()
-    assert not isinstance(found, str)
-    found.unilstm_always_threads(getattr(request, "param", SHARING))
-    yield found
-    found.unilstm_always_threads(0)
 
 
 @pytest.mark.parametrize("always", [SHARING, APART, AT_ONCE], indirect=True)
