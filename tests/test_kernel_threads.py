@@ -126,11 +126,22 @@ def test_paddles_streams_have_the_help_of_its_threads(always: Any, monkeypatch: 
         from unilstm_paddle import kernel
 
         if kernel._mkl() is not None:  # a build without MKL has no such runtime
-            assert kernel.openmp()
+            assert kernel.threads()[1]
         stream = layers[1].stream()
         assert [backend.array(stream(backend.tensor(x))).tobytes() for x in xs] == want
         assert helped(always, lambda: stream(backend.tensor(xs[0])))
-    assert not kernel.openmp()
+    assert not kernel.threads()[1]
+
+
+@pytest.mark.parametrize("name", ["torch", "paddle"])
+def test_a_stream_follows_the_frameworks_threads(name: str, always: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = require(name)
+    stream = unilstm.LSTM(9, 70, backend=name, path="kernel", seed=0).stream()
+    x = backend.tensor(np.zeros(9, "float32"))
+    for _ in range(2):
+        with ThreadsOf(name, 2, monkeypatch):
+            assert helped(always, lambda: stream(x))
+        alone(always, lambda: stream(x))
 
 
 def alone(found: Any, run: Any) -> None:
@@ -171,9 +182,9 @@ unilstm.plugins.get("paddle")
 import paddle
 from unilstm_kernels import library
 from unilstm_paddle.kernel import threads
-counts = [threads(), library.threads()]
+counts = [threads()[0], library.threads()]
 paddle.base.core.set_num_threads(2)
-print(*counts, threads())
+print(*counts, threads()[0])
 """
 
 

@@ -17,6 +17,8 @@ from unilstm.spec import LSTMSpec
 
 from . import job, library
 
+_NO_MEMORY = "the kernel found no memory for its working arrays"
+
 
 class Plan(NamedTuple):
     """How a spec is streamed. names, shapes: of the parameters, in order. h, c: the shapes of the states without the
@@ -76,14 +78,11 @@ def run(
 ) -> None:
     """One step. pointers: to x [B, I], h_0 [L, B, S], c_0 [L, B, C], y [B, S], h_n, c_n; all dense, as are the
     parameters. openmp: as of job.run."""
-    _step(plan, plan.call(rows, double, threads, *pointers, 0, openmp, *parameters))
-
-
-def _step(plan: Plan, call: Any) -> None:
     found = library.library()
     assert not isinstance(found, str), found  # plan() looked
+    call = plan.call(rows, double, threads, *pointers, 0, openmp, *parameters)
     if found.unilstm_step(plan.jobs, plan.about, call):
-        raise MemoryError("the kernel found no memory for its working arrays")
+        raise MemoryError(_NO_MEMORY)
 
 
 class _Packed(ctypes.Structure):
@@ -100,7 +99,8 @@ class _Packed(ctypes.Structure):
 class Steps:
     """A stream's steps (unilstm.stream) on weights that are packed at the first. h, c: the stream's own from now on.
 
-    A backend says how its tensors are read and made: dense, pointer, empty, threads; and adds plain, tidy and state.
+    A backend says how its tensors are read and made: dense, pointer, empty; on how many threads: setting, threads; and
+    adds plain, tidy and state. Weights displace from the caches what a step touches in Python, so it touches little.
     """
 
     def __init__(self, plan: Plan, tensors: Mapping[str, Any], h: Any, c: Any, rows: int | None, double: bool) -> None:
@@ -112,7 +112,9 @@ class Steps:
         places = map(self.pointer, self._held)
         self._call = plan.call(rows or 1, double, 1, 0, 0, 0, 0, 0, 0, ctypes.addressof(packed), 0, *places)
         self.set_state(h, c)
+        self._setting: Any = ()  # none yet
         found: Any = library.library()
+        self._step = found.unilstm_step
         weakref.finalize(self, found.unilstm_forget, packed, ctypes.c_int64(len(packed)))
 
     def set_state(self, h: Any, c: Any) -> None:
@@ -121,9 +123,14 @@ class Steps:
         self._call[5] = self._call[8] = self.pointer(self.c)
 
     def run(self, x: Any) -> Any:
-        y, call = self.empty(), self._call
-        call[2], call[3], call[6], call[10] = self.threads(), self.pointer(x), self.pointer(y), self.openmp()
-        _step(self._plan, call)
+        y, call, pointer = self.empty(), self._call, self.pointer
+        setting = self.setting()
+        if setting != self._setting:
+            call[2], call[10] = self.threads()
+            self._setting = setting
+        call[3], call[6] = pointer(x), pointer(y)
+        if self._step(self._plan.jobs, self._plan.about, call):
+            raise MemoryError(_NO_MEMORY)
         return y
 
     def dense(self, tensor: Any) -> Any:
@@ -136,9 +143,10 @@ class Steps:
         """A new y."""
         raise NotImplementedError
 
-    def threads(self) -> int:
+    def setting(self) -> int | None:
+        """What the framework's threads are set to. The environment is read again only where that has changed."""
         raise NotImplementedError
 
-    def openmp(self) -> int:
-        """As of job.run."""
-        return 0
+    def threads(self) -> tuple[int, int]:
+        """How many, and openmp as of job.run."""
+        raise NotImplementedError

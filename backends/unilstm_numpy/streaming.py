@@ -51,8 +51,11 @@ class Steps(streaming.Steps):
     def empty(self) -> Array:
         return np.empty(self.y_shape, self.dtype)
 
-    def threads(self) -> int:
-        return library.threads()
+    def setting(self) -> None:
+        return None
+
+    def threads(self) -> tuple[int, int]:
+        return library.threads(), 0
 
 
 def steps(layer: Any, h: Array, c: Array, rows: int | None) -> Steps | None:

@@ -160,7 +160,8 @@ def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], 
     double = dtype_name(x.dtype) == "float64"
     directions = [job.Direction(one, tuple(a["x"].strides), a) for one, a in zip(reverse, every, strict=True)]
     d_y = tuple(every[0]["d_y"].strides) if "d_y" in every[0] else None
-    how = {"d_y_strides": d_y, "backward": backward, "threads": threads(), "openmp": openmp()}
+    count, openmp = threads()
+    how = {"d_y_strides": d_y, "backward": backward, "threads": count, "openmp": openmp}
     job.run(equations, tuple(x.shape), double, directions, _pointer, **how)
 
 
@@ -171,23 +172,19 @@ def _mkl() -> Any:
     return ctypes.CDLL(str(path)).MKL_Get_Max_Threads if path.exists() else None
 
 
-def threads() -> int:
-    """As many as Paddle computes on, where that is anybody's wish. It comes with one, for the sake of its own operators
-    beside many processes, which the kernel's helpers, who give way, do not disturb: then all processors."""
+def threads() -> tuple[int, int]:
+    """How many, and openmp as of job.run. As many as Paddle computes on, where that is anybody's wish. It comes with
+    one, for the sake of its own operators beside many processes, which the kernel's helpers, who give way, do not
+    disturb: then all processors."""
     ours = computes_on()
     wished = ours > 1 or library.told("OMP_NUM_THREADS") or library.told("MKL_NUM_THREADS")
-    return library.threads(ours if wished and _mkl() is not None else None)
+    return library.threads(ours if wished and _mkl() is not None else None), _openmp() if ours > 1 else 0
 
 
 def computes_on() -> int:
     """Threads of Paddle's own."""
     count = _mkl()
     return 1 if count is None else int(count())
-
-
-def openmp() -> int:
-    """Whose threads: as of job.run."""
-    return _openmp() if computes_on() > 1 else 0
 
 
 @functools.cache

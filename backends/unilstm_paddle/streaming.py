@@ -9,7 +9,7 @@ import paddle
 from unilstm.errors import InputError
 from unilstm_kernels import streaming
 
-from .kernel import empty, openmp, threads
+from .kernel import computes_on, empty, threads
 from .ops import dtype_name
 
 Tensor = Any
@@ -36,7 +36,8 @@ def step(layer: Any, x: Any, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]
     y, h_n, c_n = empty([rows, plan.h[1]], x), empty(h_0.shape, x), empty(c_0.shape, x)
     pointers = [t.data_ptr() for t in (x, h_0, c_0, y, h_n, c_n)]
     places = [p.data_ptr() for p in parameters]
-    streaming.run(plan, rows, dtype == paddle.float64, threads(), pointers, places, openmp())
+    count, openmp = threads()
+    streaming.run(plan, rows, dtype == paddle.float64, count, pointers, places, openmp)
     return y, (h_n, c_n)
 
 
@@ -61,11 +62,10 @@ class Steps(streaming.Steps):
     def empty(self) -> Tensor:
         return empty(self.y_shape, self.h)
 
-    def threads(self) -> int:
-        return threads()
+    setting = staticmethod(computes_on)
 
-    def openmp(self) -> int:
-        return openmp()
+    def threads(self) -> tuple[int, int]:
+        return threads()
 
 
 def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:

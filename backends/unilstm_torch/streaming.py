@@ -47,6 +47,10 @@ def _threads() -> int:
 
 
 class Steps(streaming.Steps):
+    def __init__(self, *how: Any) -> None:
+        super().__init__(*how)
+        self._like = torch.empty(self.y_shape, dtype=self.dtype, device="cpu")
+
     def plain(self, x: Any) -> bool:
         fits = type(x) is Tensor and x.dtype is self.dtype and x.shape == self.x_shape
         return fits and x.is_cpu and x.is_contiguous()
@@ -66,10 +70,12 @@ class Steps(streaming.Steps):
         return tensor.data_ptr()
 
     def empty(self) -> Tensor:
-        return torch.empty(self.y_shape, dtype=self.dtype, device="cpu")
+        return torch.empty_like(self._like)  # sooner there than by its shape
 
-    def threads(self) -> int:
-        return _threads()
+    setting = staticmethod(torch.get_num_threads)
+
+    def threads(self) -> tuple[int, int]:
+        return _threads(), 0
 
 
 def steps(layer: Any, h: Tensor, c: Tensor, rows: int | None) -> Steps | None:
