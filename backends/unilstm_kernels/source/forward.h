@@ -156,7 +156,7 @@ template <class T> struct Forward {
   }
 
   // to = the biases + some rows of x times the weights of a block of units. block: for weights that are not packed.
-  void times_weights(int64_t u, int64_t count, const T* const* rows, Place<T> to, T* block) const {
+  void times_weights(int64_t u, int64_t count, const T* const* rows, const Place<T>& to, T* block) const {
     int64_t width = s.all_groups * W;
     for (int64_t i = 0; i < count; i++)
       for (int64_t g = 0; g < s.all_groups; g++) memcpy(to.on(i, g).c, bias + u * width + g * W, W * sizeof(T));

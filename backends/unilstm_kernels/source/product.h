@@ -38,7 +38,10 @@ INLINE void one_block(int64_t start, int64_t n, const T* const* a, const InPanel
   for (int64_t k = 0; k < n; k++) {
     Vec<T> b[NV];
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) b[j] = load<T>(from + (j / 2) * apart + k * W + (j % 2) * L);
+    for (int j = 0; j < NV; j++) {
+      b[j] = load<T>(from + (j / 2) * apart + k * W + (j % 2) * L);
+      if (MR > 1) in_register<T>(b[j]);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++) {
       Vec<T> s = splat(row[i][k * STEP]);
@@ -129,7 +132,7 @@ template <class T, int NP> static void panels_at_once(int64_t K, int64_t rows, c
 
 // to [rows, count panels] += a · panels. Few rows take several panels at once: one row and one panel would wait for the
 // multiply-add before. So do many where there are registers for it (kAtOnce).
-template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, Place<T> to) {
+template <class T> static void product(int64_t K, int64_t rows, const T* const* a, const T* panels, int64_t count, const Place<T>& to) {
   if (!rows) return;
   if (rows == 1) panels_at_once<T, 4>(K, rows, a, panels, count, to);
   else if (rows == 2) panels_at_once<T, 2 * kAtOnce>(K, rows, a, panels, count, to);

@@ -184,7 +184,7 @@ static bool stays_near(double bytes) {
 }
 
 // Rows of a member that make a good product: of fewer, each reads too much. Weights so small that waiting costs more.
-constexpr int64_t kGoodProduct = 4, kShortStep = 160 << 10;
+constexpr int64_t kGoodProduct = 3, kShortStep = 160 << 10;
 
 struct Plan {
   int size;

@@ -132,7 +132,7 @@ template <class T> constexpr int64_t kTurnedSize = kTogether * kBlock * kWide<T>
 
 // to [rows, count panels] += a · w^T. w: the first output of the first panel, whose outputs are at most `outputs`; each
 // further panel is `apart` outputs on. Sums in the order of product. scratch: kTurnedSize.
-template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, Place<T> to, T* scratch) {
+template <class T> static void turned_product(int64_t K, int64_t rows, const T* const* a, const T* w, int64_t outputs, int64_t count, int64_t apart, const Place<T>& to, T* scratch) {
   constexpr int W = kWide<T>;
   if (without_panel<T>(K, rows, outputs)) {
     const T* from = w;
