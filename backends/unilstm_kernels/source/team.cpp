@@ -214,7 +214,7 @@ static Plan plan_of(const Job& job, int threads) {
   auto no_more = [&](double most) { return most < 1 ? 1 : most < threads ? (int)most : threads; };
   double bytes = bytes_of_step(job);
   int64_t least_rows = bytes > kShortStep ? kGoodProduct : 1;
-  int sharing = no_more(fmin(step / 50e3, all / 300e3)), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
+  int sharing = no_more(fmin(step / 50e3, all / 180e3)), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
   // Half as many that need not wait do as much: those that share a step are seldom all of use, and never all the time.
   bool worth_it = n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(bytes);
   return worth_it ? Plan{apart, least_rows} : Plan{sharing, kNever};
