@@ -98,20 +98,16 @@ template <class T> struct Backward {
 
   // dh of some blocks of features, from the gradients of z of the step before.
   void carried(int64_t before, const Span& seen, int64_t p, int64_t end, int member) {
-    const int64_t width = (end - p) * W;
-    T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
-      memset(scratch, 0, some * width * sizeof(T));
-      product<T>(s.width, some, rows, of_h + p * s.width * W, end - p, {scratch, width});
-      for (int64_t i = 0; i < some; i++)
-        for (int64_t v = 0; v < width; v += L) {
-          int64_t at = order.row[from + i] * s.state + p * W + v, left = s.state - p * W - v;
-          Vec<T> one = load<T>(scratch + i * width + v);
-          store<T>(dh + at, s.array(kMask) ? one * load<T>(s.array(kMask) + at, left) : one, left);
-        }
+      const Tile<T> sums{tile + member * tile_size, some, p, end, s.state};
+      sums.of(s.width, rows, of_h);
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        int64_t at = order.row[from + i] * s.state + k;
+        store<T>(dh + at, s.array(kMask) ? one * load<T>(s.array(kMask) + at, left) : one, left);
+      });
     }
   }
 
@@ -130,16 +126,15 @@ template <class T> struct Backward {
   }
 
   void unprojected(int64_t t, const Span& active, int64_t u, int member) {
-    T* scratch = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = active.from; from < active.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
-      memset(scratch, 0, some * W * sizeof(T));
-      product<T>(s.state, some, rows, of_r + u * s.state * W, 1, {scratch, W});
-      for (int64_t i = 0; i < some; i++)
-        for (int v = 0; v < W; v += L)
-          store<T>(dm + order.row[from + i] * s.hidden + u * W + v, load<T>(scratch + i * W + v), s.hidden - u * W - v);
+      const Tile<T> sums{tile + member * tile_size, some, u, u + 1, s.hidden};
+      sums.of(s.state, rows, of_r);
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        store<T>(dm + order.row[from + i] * s.hidden + k, one, left);
+      });
     }
   }
 
@@ -308,19 +303,19 @@ template <class T> struct Backward {
         if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * dz_width;
         else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
       }
-      of_some_inputs(rows, count, tile + member * tile_size);
+      of_some_inputs(rows, count, member);
     });
   }
 
-  void of_some_inputs(const T* const* rows, int64_t count, T* scratch) const {
+  void of_some_inputs(const T* const* rows, int64_t count, int member) const {
     const int64_t panels = parts(s.inputs, W);
     for (int64_t p = 0, some; p < panels; p += some) {
       some = at_most(kAtOnce, panels - p);
-      memset(scratch, 0, count * some * W * sizeof(T));
-      product<T>(s.all_width, count, rows, of_x + p * s.all_width * W, some, {scratch, some * W});
-      for (int64_t i = 0; i < count; i++)
-        for (int v = 0; v < some * W; v += L)
-          store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + p * W + v, load<T>(scratch + i * some * W + v), s.inputs - p * W - v);
+      const Tile<T> sums{tile + member * tile_size, count, p, p + some, s.inputs};
+      sums.of(s.all_width, rows, of_x);
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + k, one, left);
+      });
     }
   }
 };

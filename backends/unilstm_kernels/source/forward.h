@@ -297,21 +297,24 @@ template <class T> struct Forward {
   }
 
   void project_h(int64_t t, const Span& active, int64_t p, int member) {
-    T* scratch = tile + member * tile_size;
+    T* block = tile + member * tile_size + kRowChunk * W;
     const T** rows = pointers + member * 2 * kRowChunk;
     for (int64_t start = active.from; start < active.to; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) rows[i] = m + order.row[start + i] * s.hidden;
-      memset(scratch, 0, some * W * sizeof(T));
-      if (direct_h) turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, {scratch, W}, scratch + kRowChunk * W);
-      else product<T>(s.hidden, some, rows, of_r + p * s.hidden * W, 1, {scratch, W});
-      for (int64_t i = 0; i < some; i++)
-        for (int64_t v = 0; v < W; v += L) put_h(t, order.row[start + i], load<T>(scratch + i * W + v), p * W + v);
+      const Tile<T> sums{tile + member * tile_size, some, p, p + 1, s.state};
+      if (direct_h) {
+        sums.clear();
+        turned_product<T>(s.hidden, some, rows, s.array(kWeightHr) + p * W * s.hidden, s.state - p * W, 1, 0, sums.place(), block);
+      } else {
+        sums.of(s.hidden, rows, of_r);
+      }
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> h) { put_h(t, order.row[start + i], h, k, left); });
     }
   }
 
-  void put_h(int64_t t, int64_t b, Vec<T> h, int64_t feature) const {
-    int64_t left = s.state - feature, at = s.at(t, b) * s.state + feature;
+  void put_h(int64_t t, int64_t b, Vec<T> h, int64_t feature, int64_t left) const {
+    int64_t at = s.at(t, b) * s.state + feature;
     if (s.array(kRaw)) store<T>(s.array(kRaw) + at, h, left);
     if (s.proj_clip != 0) h = limited<T>(h, -s.proj_clip, s.proj_clip);
     store<T>(s.y(t, b) + feature, h, left);

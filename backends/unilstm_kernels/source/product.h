@@ -139,6 +139,29 @@ template <class T> static void product(int64_t K, int64_t rows, const T* const* 
   else panels_at_once<T, kAtOnce>(K, rows, a, panels, count, to);
 }
 
+// Where the sums of some rows are made, before what there is of them is put where it goes: [rows, panels from `first` to
+// before `end`] of a product of so many columns.
+template <class T> struct Tile {
+  T* sums;
+  int64_t rows, first, end, columns;
+  Place<T> place() const { return {sums, width()}; }
+  int64_t width() const { return (end - first) * kWide<T>; }
+  void clear() const { memset(sums, 0, rows * width() * sizeof(T)); }
+
+  // a · all the panels that are packed.
+  void of(int64_t K, const T* const* a, const T* panels) const {
+    clear();
+    product<T>(K, rows, a, panels + first * K * kWide<T>, end - first, place());
+  }
+
+  // f(i, k, left, sum): those of row i from column k on, of which so many are left.
+  template <class F> void each(const F& f) const {
+    const int64_t from = first * kWide<T>;
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t v = 0; v < width(); v += kLanes<T>) f(i, from + v, columns - from - v, load<T>(sums + i * width() + v));
+  }
+};
+
 // One row of a panel: `columns` of b, times mask where there is one; 0 beyond them.
 template <class T> INLINE void pack_row(const T* b, const T* mask, int64_t columns, T* to) {
   for (int v = 0; v < kWide<T>; v += kLanes<T>) {

@@ -90,36 +90,29 @@ template <class T> struct WholeBackward {
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });
   }
 
-  // The columns of a bunch of panels: f(i, column, left, vector) for each of `rows` rows.
-  template <class F> void bunch(int64_t columns, int64_t item, int64_t rows, const T* tiles, const F& f) const {
-    int64_t first = item * kBunch, count = at_most(kBunch, parts(columns, W) - first);
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t k = 0; k < count * W; k += L) f(i, first * W + k, columns - first * W - k, load<T>(tiles + i * count * W + k));
-  }
-  void multiply(int64_t depth, int64_t columns, const T* packed, int64_t item, int64_t rows, const T* const* a, T* tiles) const {
-    int64_t first = item * kBunch, count = at_most(kBunch, parts(columns, W) - first);
-    memset(tiles, 0, rows * count * W * sizeof(T));
-    product<T>(depth, rows, a, packed + first * depth * W, count, {tiles, count * W});
+  // A bunch of panels.
+  Tile<T> bunch(int64_t columns, int64_t item, int64_t rows, int member) const {
+    int64_t first = item * kBunch;
+    return {tile + member * tile_size, rows, first, at_most(parts(columns, W), first + kBunch), columns};
   }
 
   // dh of some features, from the gradients of z of the step before.
   void carried(int64_t before, const Span& seen, int64_t item, int member) {
-    T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
-    int64_t first = item * kBunch, count = at_most(kBunch, parts(s.state, W) - first);
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
+      const Tile<T> sums = bunch(s.state, item, some, member);
       for (int64_t n = 0; n < w.sections(); n++) {
         auto section = w.section(n);
         for (int64_t i = 0; i < some; i++) rows[i] = dz_h_row(before, order.row[from + i]) + section.at;
         if (w.sections() == 1) {
-          multiply(w.width, s.state, of_h, item, some, rows, tiles);
+          sums.of(w.width, rows, of_h);
         } else {
-          memset(tiles, 0, some * count * W * sizeof(T));
-          for (int64_t q = 0; q < count; q++)
-            product<T>(section.size, some, rows, of_h + ((first + q) * w.width + section.at) * W, 1, {tiles + q * W, count * W});
+          sums.clear();
+          for (int64_t p = sums.first; p < sums.end; p++)
+            product<T>(section.size, some, rows, of_h + (p * w.width + section.at) * W, 1, sums.place().on(0, p - sums.first));
         }
-        bunch(s.state, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
           int64_t b = order.row[from + i], at = b * s.state + k;
           if (const T* mask = w.mask(n, b)) one = one * load<T>(mask + k, left);
           if (n) one = load<T>(dh + at, left) + one;
@@ -132,13 +125,13 @@ template <class T> struct WholeBackward {
 
   // What reaches the gates of the step before by being seen again.
   void again_carried(int64_t before, const Span& seen, int64_t item, int member) {
-    T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_gates_row(before, order.row[from + i]);
-      multiply(again, again, of_gates, item, some, rows, tiles);
-      bunch(again, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+      const Tile<T> sums = bunch(again, item, some, member);
+      sums.of(again, rows, of_gates);
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
         store<T>(d_c + order.row[from + i] * w.slots_width + w.lane_units + k, one, left);
       });
     }
@@ -166,13 +159,13 @@ template <class T> struct WholeBackward {
   }
 
   void unprojected(int64_t t, const Span& active, int64_t item, int member) {
-    T* tiles = tile + member * tile_size;
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = active.from; from < active.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
-      multiply(s.state, s.hidden, of_r, item, some, rows, tiles);
-      bunch(s.hidden, item, some, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+      const Tile<T> sums = bunch(s.hidden, item, some, member);
+      sums.of(s.state, rows, of_r);
+      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
         store<T>(dm + order.row[from + i] * s.hidden + k, one, left);
       });
     }
@@ -257,14 +250,14 @@ template <class T> struct WholeBackward {
     each(team, parts(s.steps * s.rows, kRowChunk), [&](int64_t item, int member) {
       int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
       const T** rows = pointers + member * kRowChunk;
-      T* tiles = tile + member * tile_size;
       for (int64_t k = item * kRowChunk; k < last; k++) {
         if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * apart<T>(w.all_width);
         else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
       }
       for (int64_t n = 0; n < parts(parts(s.inputs, W), kBunch); n++) {
-        multiply(w.all_width, s.inputs, of_x, n, count, rows, tiles);
-        bunch(s.inputs, n, count, tiles, [&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
+        const Tile<T> sums = bunch(s.inputs, n, count, member);
+        sums.of(w.all_width, rows, of_x);
+        sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
           store<T>(s.array(kDx) + (rows[i] - dz) / apart<T>(w.all_width) * s.inputs + k, one, left);
         });
       }
