@@ -93,7 +93,7 @@ class Fuzzed:
         most_rows, most_steps = 9, 6
         if large:
             self.spec = spec = self._larger(draw, spec)
-            most_rows, most_steps = [(40, 4), (3, 30), (9, 6)][int(draw.integers(3))]
+            most_rows, most_steps = [(40, 4), (3, 30), (9, 6), (300, 6)][int(draw.integers(4))]
             if spec.gate_activation.name in UNBOUNDED:  # c grows from step to step, and would overflow
                 most_steps = min(most_steps, 6)
         self.dtype = str(draw.choice(["float32", "float64"]))

@@ -167,6 +167,7 @@ template <class T> static void one(unsigned seed) {
   a.all.reserve(kArrays);
   Sizes z = draw(a);
   if (seed % 16 == 0) a.job.number[kRows] += 120;  // beyond what is taken at once
+  if (seed % 64 == 8) a.job.number[kRows] += 400;  // and beyond the steps back that are done at once
   int64_t *n = a.job.number, t = n[kSteps], b = n[kRows], i = n[kInputs], s = n[kState];
   n[kStrideT] = b * i, n[kYStrideT] = n[kDyStrideT] = b * s, n[kYStrideB] = n[kDyStrideB] = s;
   a.add(kX, t * b * i), a.add(kH0, b * s), a.add(kC0, b * z.state);

@@ -136,7 +136,8 @@ def test_a_mask_that_the_kernel_draws_is_the_generators(usable_sets: list[str], 
 
 
 def test_large_sizes_go_through_every_block_of_the_sums() -> None:
-    """Sums over k have blocks of 64 and 256, x is projected 512 rows at once, products take 48 rows at once."""
+    """Sums over k have blocks of 64 and 256, x is projected 512 rows at once, products take 48 rows at once, and the
+    gradients of 4 steps, each of 53 rows, go to the weights and to x at once."""
     require_kernel()
     spec = LSTMSpec(70, 150, proj_size=130, highway=True)
     layers = [

@@ -1,7 +1,7 @@
 // One direction of one layer, backward. Each step is a product of the gradients of z with packed weight_hh, a block of
-// units at a time, and the slopes of that block's gates. What the weights get is summed afterwards, all steps at once.
+// units at a time, and the slopes of that block's gates. What the weights get is summed after every few steps.
 #pragma once
-#include "outer.h"
+#include "back.h"
 
 namespace {
 
@@ -18,26 +18,32 @@ template <class T> struct Backward {
   Order order{};
   T *of_h, *of_r, *of_x, *dz, *dh, *dc, *m, *dm, *dprojected, *tile, *bias_sums;
   const T** pointers;                   // [members][kRowChunk]
-  const T **z_rows, **x_rows, **h_rows, **masks, **m_rows, **dh_rows;  // [steps and rows that are there]
+  const T **z_rows, **x_rows, **h_rows, **masks, **m_rows, **dh_rows;  // [rows of the steps done at once]
   Outer<T> outer{};
   int64_t tile_size;
   const int64_t dz_width, sum_rows, sum_blocks;  // sums over steps and rows are made of those of so many rows
+  const Recent recent;                           // of dz, m and dprojected
 
-  Backward(const Job& job, Team* team) : s(job), team(team), dz_width(apart<T>(s.all_width)), sum_rows(parts(s.rows, 64) * 4), sum_blocks(parts(s.rows, sum_rows)) {}
+  Backward(const Job& job, Team* team)
+    : s(job), team(team), dz_width(apart<T>(s.all_width)), sum_rows(parts(s.rows, 64) * 4), sum_blocks(parts(s.rows, sum_rows)), recent(s, dz_width) {}
 
   bool run() {
     if (!prepare()) return false;
     pack();
-    backwards(team, s, order, sum_rows, [&](const StepBack& one, const Crew& crew) { step(one, crew); });
+    clear(s, kDWeightIh, s.width * s.inputs), clear(s, kDWeightXh, s.hidden * s.inputs);
+    clear(s, kDWeightHh, s.width * s.state), clear(s, kDWeightHr, s.state * s.hidden);
+    auto use = [&](int64_t start, int64_t end) {
+      of_weights(start, end);
+      of_inputs(team, s, start, end, s.all_width, of_x, tile, tile_size, pointers, [&](int64_t t, int64_t b) { return dz_row(t, b); });
+    };
+    backwards(team, s, order, recent, sum_rows, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, use);
     states();
-    of_weights();
-    if (s.array(kDx)) of_inputs();
     return true;
   }
 
   bool prepare() {
     int members = team_size(team);
-    int64_t all = s.steps * s.rows, state_panels = parts(s.state, W), widest = s.inputs > s.state ? s.inputs : s.state;
+    int64_t all = recent.count(), state_panels = parts(s.state, W), widest = s.inputs > s.state ? s.inputs : s.state;
     if (s.hidden > widest) widest = s.hidden;
     tile_size = kRowChunk * W * kAtOnce;
     int64_t o[] = {
@@ -70,7 +76,7 @@ template <class T> struct Backward {
     }, of_x);
   }
 
-  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * dz_width; }
+  T* dz_row(int64_t t, int64_t b) const { return dz + recent.at(t, b) * dz_width; }
 
   void step(const StepBack& one, const Crew& crew) {
     const int64_t t = one.t, before = one.before;
@@ -119,17 +125,17 @@ template <class T> struct Backward {
   }
 
   void unclipped(int64_t t, int64_t b, int64_t feature) const {
-    int64_t left = s.state - feature, at = s.at(t, b) * s.state + feature;
+    int64_t left = s.state - feature;
     Vec<T> one = reaching(t, b, feature);
-    if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
-    store<T>(dprojected + at, one, left);
+    if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + s.at(t, b) * s.state + feature, left), s.proj_clip, one);
+    store<T>(dprojected + recent.at(t, b) * s.state + feature, one, left);
   }
 
   void unprojected(int64_t t, const Span& active, int64_t u, int member) {
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = active.from; from < active.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - from);
-      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
+      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + recent.at(t, order.row[from + i]) * s.state;
       const Tile<T> sums{tile + member * tile_size, some, u, u + 1, s.hidden};
       sums.of(s.state, rows, of_r);
       sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
@@ -228,10 +234,10 @@ template <class T> struct Backward {
       store<T>(row + s.groups * s.hidden + unit, of_carry, left);
       sums.bias[s.groups][v] += of_carry;
       put(4, reached * (shown - carry) * r.slope, row, unit, v, c, sums);
-      if (s.projected) store<T>(m + at * s.hidden + unit, fma(r.value, shown, (one - r.value) * carry), left);
+      if (s.projected) store<T>(m + recent.at(t, b) * s.hidden + unit, fma(r.value, shown, (one - r.value) * carry), left);
       reached = reached * r.value;
     } else if (s.projected) {
-      store<T>(m + at * s.hidden + unit, shown, left);
+      store<T>(m + recent.at(t, b) * s.hidden + unit, shown, left);
     }
     Vec<T> slope = s.output.kind == kTanh ? one - seen * seen : rare_slope<T>(s.output, c);
     of_c = fma(s.place[3] >= 0 ? reached * o.value : reached, slope, of_c);
@@ -269,13 +275,13 @@ template <class T> struct Backward {
     }
   }
 
-  // Every step of every row, step by step.
-  int64_t list() {
+  // Some steps of every row, step by step.
+  int64_t list(int64_t start, int64_t end) {
     int64_t count = 0;
-    for (int64_t t = 0; t < s.steps; t++)
+    for (int64_t n = start; n < end; n++)
       for (int64_t b = 0; b < s.rows; b++) {
+        int64_t t = s.time(n), at = recent.at(t, b);
         if (t >= s.length(b)) continue;
-        int64_t at = s.at(t, b);
         z_rows[count] = dz_row(t, b), x_rows[count] = s.x(t, b);
         h_rows[count] = s.h_before(t, b);
         masks[count] = s.array(kMask) ? s.array(kMask) + b * s.state : nullptr;
@@ -285,38 +291,14 @@ template <class T> struct Backward {
     return count;
   }
 
-  void of_weights() {
-    int64_t count = list();
+  void of_weights(int64_t start, int64_t end) {
+    int64_t count = list(start, end);
     Rows<T> x{x_rows, nullptr}, h{h_rows, s.array(kMask) ? masks : nullptr};
     outer.run(count, z_rows, s.width, {x, s.inputs, s.array(kDWeightIh)}, {h, s.state, s.array(kDWeightHh)});
     if (s.projected) outer.run(count, dh_rows, s.state, {{m_rows, nullptr}, s.hidden, s.array(kDWeightHr)});
     if (!s.highway || !s.array(kDWeightXh)) return;
     for (int64_t n = 0; n < count; n++) z_rows[n] += s.width;
     outer.run(count, z_rows, s.hidden, {x, s.inputs, s.array(kDWeightXh)});
-  }
-
-  void of_inputs() {
-    each(team, parts(s.steps * s.rows, kRowChunk), [&](int64_t item, int member) {
-      int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
-      const T** rows = pointers + member * kRowChunk;
-      for (int64_t k = item * kRowChunk; k < last; k++) {
-        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * dz_width;
-        else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
-      }
-      of_some_inputs(rows, count, member);
-    });
-  }
-
-  void of_some_inputs(const T* const* rows, int64_t count, int member) const {
-    const int64_t panels = parts(s.inputs, W);
-    for (int64_t p = 0, some; p < panels; p += some) {
-      some = at_most(kAtOnce, panels - p);
-      const Tile<T> sums{tile + member * tile_size, count, p, p + some, s.inputs};
-      sums.of(s.all_width, rows, of_x);
-      sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
-        store<T>(s.array(kDx) + (rows[i] - dz) / dz_width * s.inputs + k, one, left);
-      });
-    }
   }
 };
 

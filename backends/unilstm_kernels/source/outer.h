@@ -15,7 +15,7 @@ template <class T> struct Rows {
   const T** mask;  // or null
 };
 
-// out [M, N] = sum over n < count of a.row[n][0..M) ⊗ b.row[n][0..N), in the order of n, kDepth at a time.
+// out [M, N] += sum over n < count of a.row[n][0..M) ⊗ b.row[n][0..N), in the order of n, kDepth at a time.
 template <class T> struct Product {
   Rows<T> b;
   int64_t N;
@@ -37,8 +37,6 @@ template <class T> struct Outer {
     if (!two.out) two.N = 0;
     const Product<T> of[2] = {one, two};
     const int64_t first = parts(one.N, W), all = first + parts(two.N, W);
-    for (const Product<T>& c : of)
-      if (c.N) memset(c.out, 0, M * c.N * sizeof(T));
     for (int64_t start = 0; start < count; start += kDepth) {
       int64_t depth = at_most(kDepth, count - start);
       each(team, all, [&](int64_t p, int) {

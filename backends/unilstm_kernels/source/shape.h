@@ -225,26 +225,4 @@ template <class T, class F> void forwards(Team* team, const Shape<T>& s, const O
   }
 }
 
-// A step on the way back: t, the rows that have it, and the step that was done before with those that have that. -1: there
-// is none; after the last, what reaches the initial state is left to do.
-struct StepBack {
-  int64_t t, before;
-  Span active, seen;
-};
-
-// f(step, crew) for all rows and all steps. even: as of share.
-template <class T, class F> void backwards(Team* team, const Shape<T>& s, const Order& order, int64_t even, const F& f) {
-  auto time = [&](int64_t n) { return n >= 0 && n < s.steps ? s.time(n) : -1; };
-  const int64_t most = parts(kStepsRows, s.rows);
-  for (int64_t end = s.steps, start; end > 0; end = start) {
-    start = end - at_most(end, some_steps(team, s.rows, most, s.steps - end));
-    by_rows(team, s, order, start, end, even, [&](const Span& rows, const Crew& crew) {
-      for (int64_t n = end - 1; n >= (start ? start : -1); n--) {
-        int64_t t = time(n), before = time(n + 1);
-        f(StepBack{t, before, order.active_of(rows, t), order.active_of(rows, before)}, crew);
-      }
-    });
-  }
-}
-
 }  // namespace

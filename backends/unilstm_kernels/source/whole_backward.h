@@ -1,6 +1,6 @@
 // One direction of one layer, backward, for cells whose rows are treated as a whole.
 #pragma once
-#include "outer.h"
+#include "back.h"
 #include "whole_forward.h"
 #include "whole_row_back.h"
 
@@ -15,24 +15,31 @@ template <class T> struct WholeBackward {
   Order order{};
   T *of_h, *of_gates, *of_r, *of_x, *dz, *dz_h, *dz_gates, *dh, *dh_kept, *d_c, *m, *dm, *dprojected, *tile, *scratch, *sums;
   const T** pointers;  // [members][kRowChunk]
-  const T** list[8];   // of all steps and rows that are there: see of_weights
+  const T** list[8];   // of the rows of the steps done at once: see of_weights
   Outer<T> outer{};
-  int64_t tile_size, scratch_size, again;
+  int64_t tile_size, scratch_size;
+  const int64_t again;
+  const Recent recent;  // of dz, dz_h, dz_gates, m and dprojected
 
-  WholeBackward(const Job& job, Team* team) : w(job), s(w.s), team(team), again(w.seen_again * s.hidden) {}
+  WholeBackward(const Job& job, Team* team)
+    : w(job), s(w.s), team(team), again(w.seen_again * s.hidden), recent(s, apart<T>(w.all_width) + (w.joint ? apart<T>(w.width) : 0) + again) {}
 
   bool run() {
     if (!prepare()) return false;
     pack();
-    backwards(team, s, order, 1, [&](const StepBack& one, const Crew& crew) { step(one, crew); });
+    clear(s, kDWeightIh, w.width * s.inputs), clear(s, kDWeightXh, s.hidden * s.inputs), clear(s, kDWeightXa, w.lane_units * s.inputs);
+    clear(s, kDWeightHh, w.width * s.state), clear(s, kDWeightGg, again * again), clear(s, kDWeightHr, s.state * s.hidden);
+    auto use = [&](int64_t start, int64_t end) {
+      of_weights(start, end);
+      of_inputs(team, s, start, end, w.all_width, of_x, tile, tile_size, pointers, [&](int64_t t, int64_t b) { return dz_row(t, b); });
+    };
+    backwards(team, s, order, recent, 1, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, use);
     results();
-    of_weights();
-    if (s.array(kDx)) of_inputs();
     return true;
   }
 
   bool prepare() {
-    int64_t members = team_size(team), all = s.steps * s.rows, widest = s.inputs > s.hidden ? s.inputs : s.hidden;
+    int64_t members = team_size(team), all = recent.count(), widest = s.inputs > s.hidden ? s.inputs : s.hidden;
     if (again > widest) widest = again;
     tile_size = kRowChunk * kBunch * W, scratch_size = BackwardRow<T>::scratch_size(w) + w.padded();
     T** to[] = {&of_h, &of_gates, &of_r, &of_x, &dz, &dz_h, &dz_gates, &dh, &dh_kept, &d_c, &m, &dm, &dprojected, &tile, &scratch,
@@ -68,9 +75,9 @@ template <class T> struct WholeBackward {
     if (s.array(kDx)) pack_columns<T>(team, w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
   }
 
-  T* dz_row(int64_t t, int64_t b) const { return dz + s.at(t, b) * apart<T>(w.all_width); }
-  T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + s.at(t, b) * apart<T>(w.width) : dz_row(t, b); }
-  T* dz_gates_row(int64_t t, int64_t b) const { return dz_gates + s.at(t, b) * again; }
+  T* dz_row(int64_t t, int64_t b) const { return dz + recent.at(t, b) * apart<T>(w.all_width); }
+  T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + recent.at(t, b) * apart<T>(w.width) : dz_row(t, b); }
+  T* dz_gates_row(int64_t t, int64_t b) const { return dz_gates + recent.at(t, b) * again; }
   const T* c_before(int64_t t, int64_t b) const {
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
   }
@@ -151,10 +158,10 @@ template <class T> struct WholeBackward {
   void unclipped(int64_t t, int64_t b, int64_t item) const {
     int64_t first = item * kBunch * W, end = at_most(s.state, first + kBunch * W);
     vectors<T>(end - first, [&](int64_t j, int64_t left) {
-      int64_t k = first + j, at = s.at(t, b) * s.state + k;
+      int64_t k = first + j;
       Vec<T> one = reaching(t, b, k, left);
-      if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + at, left), s.proj_clip, one);
-      store<T>(dprojected + at, one, left);
+      if (s.proj_clip != 0) one = passed<T>(load<T>(s.array(kRaw) + s.at(t, b) * s.state + k, left), s.proj_clip, one);
+      store<T>(dprojected + recent.at(t, b) * s.state + k, one, left);
     });
   }
 
@@ -162,7 +169,7 @@ template <class T> struct WholeBackward {
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = active.from; from < active.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - from);
-      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + s.at(t, order.row[from + i]) * s.state;
+      for (int64_t i = 0; i < some; i++) rows[i] = dprojected + recent.at(t, order.row[from + i]) * s.state;
       const Tile<T> sums = bunch(s.hidden, item, some, member);
       sums.of(s.state, rows, of_r);
       sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
@@ -179,7 +186,7 @@ template <class T> struct WholeBackward {
       const T* more = s.array(kDcells) + s.at(t, b) * w.slots_width;
       vectors<T>(w.slots_width, [&](int64_t k, int64_t left) { store<T>(c + k, load<T>(c + k, left) + load<T>(more + k, left), left); });
     }
-    T* made = s.projected ? m + s.at(t, b) * s.hidden : nullptr;
+    T* made = s.projected ? m + recent.at(t, b) * s.hidden : nullptr;
     BackwardRow<T>{w, t, b, s.array(kGates) + s.at(t, b) * w.kept_width, c_before(t, b), d_made, made, c, dz_row(t, b),
                    dz_h_row(t, b), dz_gates_row(t, b), sums + b * w.sums_width, mine + w.padded()}.run();
   }
@@ -204,16 +211,15 @@ template <class T> struct WholeBackward {
 
   enum List { kZ, kZH, kXs, kHs, kMasks, kZGates, kGatesBefore, kSpare };
 
-  // Every step of every row, step by step.
-  template <class F> int64_t collect(const T** to, const F& of) const {
-    int64_t count = 0;
-    for (int64_t t = 0; t < s.steps; t++)
-      for (int64_t b = 0; b < s.rows; b++)
-        if (t < s.length(b)) to[count++] = of(t, b);
-    return count;
-  }
-
-  void of_weights() {
+  void of_weights(int64_t start, int64_t end) {
+    // Of each row that has them, step by step.
+    auto collect = [&](const T** to, auto of) {
+      int64_t count = 0;
+      for (int64_t n = start; n < end; n++)
+        for (int64_t b = 0; b < s.rows; b++)
+          if (int64_t t = s.time(n); t < s.length(b)) to[count++] = of(t, b);
+      return count;
+    };
     int64_t count = collect(list[kZ], [&](int64_t t, int64_t b) { return dz_row(t, b); });
     collect(list[kXs], [&](int64_t t, int64_t b) { return s.x(t, b); });
     collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b); });
@@ -234,8 +240,8 @@ template <class T> struct WholeBackward {
       summed(kDWeightGg, count, list[kZGates], 0, again, {list[kGatesBefore], nullptr}, again);
     }
     if (!s.projected) return;
-    collect(list[kZ], [&](int64_t t, int64_t b) { return dprojected + s.at(t, b) * s.state; });
-    collect(list[kHs], [&](int64_t t, int64_t b) { return m + s.at(t, b) * s.hidden; });
+    collect(list[kZ], [&](int64_t t, int64_t b) { return dprojected + recent.at(t, b) * s.state; });
+    collect(list[kHs], [&](int64_t t, int64_t b) { return m + recent.at(t, b) * s.hidden; });
     summed(kDWeightHr, count, list[kZ], 0, s.state, {list[kHs], nullptr}, s.hidden);
   }
 
@@ -244,24 +250,6 @@ template <class T> struct WholeBackward {
     if (!s.array(which)) return;
     for (int64_t k = 0; k < count; k++) list[kSpare][k] = a[k] + at;
     outer.run(count, list[kSpare], M, {b, N, s.array(which) + to});
-  }
-
-  void of_inputs() {
-    each(team, parts(s.steps * s.rows, kRowChunk), [&](int64_t item, int member) {
-      int64_t last = at_most(s.steps * s.rows, (item + 1) * kRowChunk), count = 0;
-      const T** rows = pointers + member * kRowChunk;
-      for (int64_t k = item * kRowChunk; k < last; k++) {
-        if (k / s.rows < s.length(k % s.rows)) rows[count++] = dz + k * apart<T>(w.all_width);
-        else memset(s.array(kDx) + k * s.inputs, 0, s.inputs * sizeof(T));
-      }
-      for (int64_t n = 0; n < parts(parts(s.inputs, W), kBunch); n++) {
-        const Tile<T> sums = bunch(s.inputs, n, count, member);
-        sums.of(w.all_width, rows, of_x);
-        sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
-          store<T>(s.array(kDx) + (rows[i] - dz) / apart<T>(w.all_width) * s.inputs + k, one, left);
-        });
-      }
-    });
   }
 };
 
