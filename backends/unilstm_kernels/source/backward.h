@@ -86,13 +86,13 @@ template <class T> struct Backward {
       const int64_t some = s.units >= 4 * kAtOnce * crew.size() ? kAtOnce : 1;
       crew.each(parts(s.units, some), [&](int64_t item, int member) {
         const int64_t from = item * some, to = at_most(from + some, s.units);
-        carried(before, seen, from, to, member);
+        carried(before, seen, from, to, member, crew.shared());
         for (int64_t u = from; u < to; u++) units(t, active, u, member);
       }, t % 2 != 0);
       return;
     }
     crew.each(parts(s.state, W), [&](int64_t p, int member) {
-      carried(before, seen, p, p + 1, member);
+      carried(before, seen, p, p + 1, member, crew.shared());
       for (int64_t k = active.from; k < active.to; k++)
         for (int v = 0; v < W; v += L) unclipped(t, order.row[k], p * W + v);
     });
@@ -103,11 +103,12 @@ template <class T> struct Backward {
   }
 
   // dh of some blocks of features, from the gradients of z of the step before.
-  void carried(int64_t before, const Span& seen, int64_t p, int64_t end, int member) {
+  void carried(int64_t before, const Span& seen, int64_t p, int64_t end, int member, bool shared) {
     const T** rows = pointers + member * kRowChunk;
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       for (int64_t i = 0; i < some; i++) rows[i] = dz_row(before, order.row[from + i]);
+      if (shared) ask_for<T>(some, rows, s.width);
       const Tile<T> sums{tile + member * tile_size, some, p, end, s.state};
       sums.of(s.width, rows, of_h);
       sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {

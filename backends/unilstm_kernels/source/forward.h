@@ -45,7 +45,7 @@ template <class T> struct Forward {
     each(team, s.units, [&](int64_t u, int member) {
       if (!lasting.there) pack(u);
       project(0, 1, all, 0, u, u + 1, member);
-      unit_block(0, 0, all, u, member);
+      unit_block(0, 0, all, u, member, false);
     }, packed && packed->calls++ % 2);
     pack_projection();
     after_units(0, all, {team, 0});
@@ -173,7 +173,7 @@ template <class T> struct Forward {
   }
 
   void step(int64_t t, int64_t in_chunk, const Span& all, const Crew& crew) {
-    crew.each(s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, all, u, member); }, t % 2);
+    crew.each(s.units, [&](int64_t u, int member) { unit_block(t, in_chunk, all, u, member, crew.shared()); }, t % 2);
     after_units(t, all, crew);
   }
 
@@ -198,13 +198,14 @@ template <class T> struct Forward {
     }
   }
 
-  void unit_block(int64_t t, int64_t in_chunk, const Span& all, int64_t u, int member) {
+  void unit_block(int64_t t, int64_t in_chunk, const Span& all, int64_t u, int member, bool shared) {
     const Span active = order.active_of(all, t);
     T* block = tile + member * tile_size + kRowChunk * s.line_row;
     const T** rows = pointers + member * 2 * kRowChunk;
     for (int64_t start = active.from; start < active.to; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) rows[i] = h_of(t, order.row[start + i]);
+      if (shared) ask_for<T>(some, rows, s.state);
       Place<T> z{z_at(t, in_chunk, all, start, u), s.line_row, kLine<T>};
       if (direct_h)
         turned_product<T>(s.state, some, rows, s.array(kWeightHh) + u * W * s.state, s.hidden - u * W, s.groups, s.hidden, z, block);

@@ -96,6 +96,14 @@ template <class T, int NP> static void packed_product(int64_t K, int rows, const
   }
 }
 
+// Asks for rows, of which other processors have written some, all at once: a product would come to them one by one, and
+// wait each time. More of them than this would displace one another.
+template <class T> INLINE void ask_for(int64_t rows, const T* const* a, int64_t width) {
+  if (rows * width * (int64_t)sizeof(T) > 16384) return;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t k = 0; k < width; k += 64 / (int64_t)sizeof(T)) __builtin_prefetch(a[i] + k);
+}
+
 // Rows as blocks of at most kMostRows, as even as can be: block n of rows starts here.
 INLINE int64_t row_blocks(int64_t rows) { return parts(rows, kMostRows); }
 INLINE int64_t row_block(int64_t rows, int64_t n) { return rows * n / row_blocks(rows); }

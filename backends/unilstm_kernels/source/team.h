@@ -23,6 +23,7 @@ struct Crew {
   Team* team;  // null: a member alone
   int member;
   int size() const { return team ? team_size(team) : 1; }
+  bool shared() const { return size() > 1; }
   template <class F> void each(int64_t items, const F& f, bool backwards = false) const {
     if (team) return ::each(team, items, f, backwards);
     for (int64_t item = 0; item < items; item++) f(backwards ? items - 1 - item : item, member);
