@@ -36,6 +36,7 @@ GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXE
 ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS, "packed")
 LAYOUT = len(NUMBERS) * 10000 + REALS * 100 + len(ARRAYS)
 _INDEX = {name: n for n, name in enumerate(ARRAYS)}
+NO_MEMORY = "the kernel found no memory for its working arrays"
 _LINE = 32  # kLine of float in source/shape.h, twice that of double
 _HAS = ("input", "forget", "output")  # bits from 1
 _COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN = 8, 16, 32, 64, 128
@@ -231,4 +232,4 @@ def run(
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
     if found.unilstm_run(jobs, count, backward):
-        raise MemoryError("the kernel found no memory for its working arrays")
+        raise MemoryError(NO_MEMORY)

@@ -17,8 +17,6 @@ from unilstm.spec import LSTMSpec
 
 from . import job, library
 
-_NO_MEMORY = "the kernel found no memory for its working arrays"
-
 
 class Plan(NamedTuple):
     """How a spec is streamed. names, shapes: of the parameters, in order. h, c: the shapes of the states without the
@@ -82,7 +80,7 @@ def run(
     assert not isinstance(found, str), found  # plan() looked
     call = plan.call(rows, double, threads, *pointers, 0, openmp, *parameters)
     if found.unilstm_step(plan.jobs, plan.about, call):
-        raise MemoryError(_NO_MEMORY)
+        raise MemoryError(job.NO_MEMORY)
 
 
 class _Packed(ctypes.Structure):
@@ -130,7 +128,7 @@ class Steps:
             self._setting = setting
         call[3], call[6] = pointer(x), pointer(y)
         if self._step(self._plan.jobs, self._plan.about, call):
-            raise MemoryError(_NO_MEMORY)
+            raise MemoryError(job.NO_MEMORY)
         return y
 
     def dense(self, tensor: Any) -> Any:
