@@ -53,6 +53,15 @@ void backwards(Team* team, const Shape<T>& s, const Order& order, const Recent& 
   }
 }
 
+// f(t, b) for each row of the steps from start to before end, step by step, where the row has that step.
+template <class T, class F> INLINE void each_row(const Shape<T>& s, int64_t start, int64_t end, const F& f) {
+  for (int64_t n = start; n < end; n++) {
+    const int64_t t = s.time(n);
+    for (int64_t b = 0; b < s.rows; b++)
+      if (t < s.length(b)) f(t, b);
+  }
+}
+
 // What reaches x of the steps from start to before end: the gradients of z, row by row, times the packed weights [width, I].
 // Pieces of the rows, each times cuts of the panels. tiles, pointers: [members][tile_size], [members][kRowChunk].
 template <class T, class Z>

@@ -279,16 +279,13 @@ template <class T> struct Backward {
   // Some steps of every row, step by step.
   int64_t list(int64_t start, int64_t end) {
     int64_t count = 0;
-    for (int64_t n = start; n < end; n++)
-      for (int64_t b = 0; b < s.rows; b++) {
-        int64_t t = s.time(n), at = recent.at(t, b);
-        if (t >= s.length(b)) continue;
-        z_rows[count] = dz_row(t, b), x_rows[count] = s.x(t, b);
-        h_rows[count] = s.h_before(t, b);
-        masks[count] = s.array(kMask) ? s.array(kMask) + b * s.state : nullptr;
-        m_rows[count] = m + at * s.hidden, dh_rows[count] = dprojected + at * s.state;
-        count++;
-      }
+    each_row(s, start, end, [&](int64_t t, int64_t b) {
+      const int64_t at = recent.at(t, b);
+      z_rows[count] = dz_row(t, b), x_rows[count] = s.x(t, b), h_rows[count] = s.h_before(t, b);
+      masks[count] = s.array(kMask) ? s.array(kMask) + b * s.state : nullptr;
+      m_rows[count] = m + at * s.hidden, dh_rows[count] = dprojected + at * s.state;
+      count++;
+    });
     return count;
   }
 

@@ -212,12 +212,9 @@ template <class T> struct WholeBackward {
   enum List { kZ, kZH, kXs, kHs, kMasks, kZGates, kGatesBefore, kSpare };
 
   void of_weights(int64_t start, int64_t end) {
-    // Of each row that has them, step by step.
     auto collect = [&](const T** to, auto of) {
       int64_t count = 0;
-      for (int64_t n = start; n < end; n++)
-        for (int64_t b = 0; b < s.rows; b++)
-          if (int64_t t = s.time(n); t < s.length(b)) to[count++] = of(t, b);
+      each_row(s, start, end, [&](int64_t t, int64_t b) { to[count++] = of(t, b); });
       return count;
     };
     int64_t count = collect(list[kZ], [&](int64_t t, int64_t b) { return dz_row(t, b); });
