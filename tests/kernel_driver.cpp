@@ -47,7 +47,7 @@ template <class T> static Sizes draw(Arrays<T>& a) {
   int64_t h = n[kHidden] = 1 + a.below(70);
   bool projected = h > 1 && a.below(2), whole = a.below(2);
   n[kState] = projected ? 1 + a.below(h - 1) : h, n[kHas] = a.below(64) | (projected ? kProjected : 0);
-  n[kNumLanes] = 1;
+  n[kNumLanes] = n[kHeads] = 1;
   if (whole && a.below(3) == 0) {
     n[kHas] |= kSeenAgain;
   } else if (whole) {

@@ -11,6 +11,7 @@ import pytest
 import unilstm
 from conftest import Driver, close, numbers, require, require_parallel
 from unilstm import LSTMSpec, SpecError, Weights, cells
+from unilstm_kernels import library
 
 
 def leaky(ops: Any, spec: LSTMSpec, p: Any, x: Any, state: Any) -> Any:
@@ -48,6 +49,13 @@ def test_an_own_cell_runs_alike_on_every_backend(own: cells.Cell, backend: Any) 
     np.testing.assert_array_equal(c[:, :, 1, 0], np.tile(lengths, (4, 1)))
     for got, want in zip((y, h, c, every_c), (expected[0], *expected[1], expected[2]), strict=True):
         close(got, want)
+
+
+def test_no_faster_path_knows_an_own_cell(own: cells.Cell, backend: Any) -> None:
+    found = str(unilstm.LSTM(4, 6, cell="leaky", backend=backend.name, seed=0).explain())
+    assert found.startswith("layer 0: composed")
+    assert ("no cell of this kind" in found) == ("native" in backend.paths())
+    assert (library.missing() or "the kernel has no cell 'leaky'") in found
 
 
 def test_an_own_cell_trains(own: cells.Cell, framework: Any) -> None:

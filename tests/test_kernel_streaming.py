@@ -27,7 +27,7 @@ SPECS |= {
     "residual": unilstm.LSTMSpec(5, 8, num_layers=2, residual=True),
 }
 FORWARD = [name for name, spec in SPECS.items() if spec.direction == "forward"]
-ORDINARY = ("slstm", "minlstm", "residual")  # which the ordinary call serves
+ORDINARY = ("residual",)  # which the ordinary call serves
 
 
 class Stream:

@@ -192,10 +192,6 @@ def test_explain_names_the_path_of_every_layer_and_why(backend: Any) -> None:
     assert {d.path for d in plain} == {usable[0]}
     normed = unilstm.LSTM(4, 6, layer_norm="joint", backend=backend.name, seed=0).explain()
     assert str(normed).startswith(f"layer 0: {'composed' if library.missing() else 'kernel'}")
-    other = unilstm.LSTM(4, 6, cell="slstm", backend=backend.name, seed=0).explain()
-    assert str(other).startswith("layer 0: composed")
-    assert ("no cell of this kind" in str(other)) == ("native" in backend.paths())
-    assert (library.missing() or "the kernel has no cell 'slstm'") in str(other)
 
 
 @pytest.mark.parametrize(("name", "fields"), [("torch", {"peephole": True}), ("paddle", {"proj_size": 2})])

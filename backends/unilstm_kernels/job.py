@@ -15,7 +15,7 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t", "y_stride_b",
+    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t", "y_stride_b",
     "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
@@ -29,7 +29,7 @@ GIVEN = ("x", "h_0", "c_0", *PARAMETERS, *FIXED)
 RESULTS = ("y", "h_n", "c_n", "cells")
 KEPT = ("gates", "raw")  # for the way back, beside the cells
 # Of how that is laid out: one more with each change, for what compilers of frameworks keep on a disk.
-KEPT_VERSION = 3
+KEPT_VERSION = 4
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
 GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))
@@ -39,7 +39,8 @@ _INDEX = {name: n for n, name in enumerate(ARRAYS)}
 NO_MEMORY = "the kernel found no memory for its working arrays"
 _LINE = 32  # kLine of float in source/shape.h, twice that of double
 _HAS = ("input", "forget", "output")  # bits from 1
-_COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN = 8, 16, 32, 64, 128
+_COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN, _EXPONENTIAL_FORGET = 8, 16, 32, 64, 128, 256
+_CELLS = ("lstm", "slstm", "minlstm")
 _POOLINGS = ("sum", "argmax", "attention", "attention-max")
 _NORMS = ("none", "joint", "normalized-state", "per-gate")
 _MASKS = {"recurrent": "mask", "zoneout_hidden": "keep_h", "zoneout_cell": "keep_c"}
@@ -59,11 +60,11 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
     missing = library.missing()
     if missing:
         return missing
-    return f"the kernel has no cell {spec.cell!r}" if spec.cell != "lstm" else None
+    return f"the kernel has no cell {spec.cell!r}" if spec.cell not in _CELLS else None
 
 
 class Equations(NamedTuple):
-    """A spec as the library takes it. numbers: "hidden" to "mask_kind" of NUMBERS."""
+    """A spec as the library takes it. numbers: "hidden" to "heads" of NUMBERS."""
 
     numbers: tuple[int, ...]
     reals: tuple[float, ...]
@@ -78,7 +79,9 @@ class Equations(NamedTuple):
 
     @property
     def remembered(self) -> int:
-        """Features of c: those of the lanes, and of the gates that are seen again."""
+        """Features of c: those of the lanes, and of the gates that are seen again; of the sLSTM c, n and m."""
+        if _CELLS[self.numbers[11]] == "slstm":
+            return 3 * self.hidden
         return (self.numbers[7] + self._gates * bool(self.numbers[2] & _SEEN_AGAIN)) * self.hidden
 
     @property
@@ -113,8 +116,9 @@ class Equations(NamedTuple):
 
 def equations_of(spec: LSTMSpec) -> Equations:
     """The same as `equations`, for where a cache is in the way (torch.compile warns of it)."""
-    has = sum(1 << n for n, gate in enumerate(_HAS) if gate in spec.gates)
-    has |= _COUPLED * spec.coupled_gates | _PEEPHOLE * spec.peephole
+    gates = ("input", "forget") if spec.cell == "minlstm" else spec.gates
+    has = sum(1 << n for n, gate in enumerate(_HAS) if gate in gates)
+    has |= _EXPONENTIAL_FORGET * spec.exponential_forget | _COUPLED * spec.coupled_gates | _PEEPHOLE * spec.peephole
     has |= _HIGHWAY * spec.highway | _PROJECTED * bool(spec.proj_size) | _SEEN_AGAIN * spec.gate_recurrence
     functions = (spec.gate_activation, spec.cell_activation, spec.output_activation)
     reals = [value or 0.0 for f in functions for value in (f.alpha, f.beta)]
@@ -123,7 +127,8 @@ def equations_of(spec: LSTMSpec) -> Equations:
     numbers = (spec.hidden_size, spec.state_size, has, *kinds, spec.num_blocks, spec.lanes, *more)
     clips = (spec.gate_clip, spec.cell_clip, spec.proj_clip)
     rest = (spec.layer_norm_eps, spec.zoneout_hidden, spec.zoneout_cell)
-    return Equations((*numbers, _MASK_KINDS.index(spec.recurrent_dropout_kind)), (*reals, *clips, *rest))
+    last = (_MASK_KINDS.index(spec.recurrent_dropout_kind), _CELLS.index(spec.cell), spec.num_heads)
+    return Equations((*numbers, *last), (*reals, *clips, *rest))
 
 
 equations = functools.lru_cache(256)(equations_of)

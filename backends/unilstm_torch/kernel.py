@@ -266,7 +266,7 @@ def _define(count: int) -> tuple[Any, Any]:
     """The operator of layers of so many directions, and its way back."""
     name = f"lstm_layer_{count}_{job.KEPT_VERSION}"
     back, optional = f"{name}_backward", ("", "?")
-    tensors = ", ".join(f"Tensor{optional[k > 4]} {n}_{d}" for d in range(count) for k, n in enumerate(job.GIVEN))
+    tensors = ", ".join(f"Tensor{optional[k > 3]} {n}_{d}" for d in range(count) for k, n in enumerate(job.GIVEN))
     _LIBRARY.define(f"{name}({tensors}, {_SETTINGS}, bool keep, bool cells) -> Tensor[]")
     _LIBRARY.define(f"{back}({tensors}, Tensor[] kept, Tensor?[] grads, bool[] needs, {_SETTINGS}) -> Tensor[]")
     _LIBRARY.impl(name, _operator, "CPU")

@@ -191,17 +191,23 @@ struct Plan {
   int64_t least_rows;  // as of Team
 };
 
+// Features of h that a unit reads.
+static double read_of_h(const Job& job) {
+  const int64_t* n = job.number;
+  return n[kCell] == kMinimal ? 0 : (double)n[kState] / n[kHeads];
+}
+
 // Bytes of the weights of h, which every step reads.
 static double bytes_of_step(const Job& job) {
   const int64_t* n = job.number;
-  return 4.0 * n[kHidden] * n[kNumLanes] * n[kState] * (n[kDouble] ? 8 : 4);
+  return 4.0 * n[kHidden] * n[kNumLanes] * read_of_h(job) * (n[kDouble] ? 8 : 4);
 }
 
 // Multiplications of a step, and of all that is done.
 struct Size { double step, all; };
 static Size size_of(const Job& job) {
   const int64_t* n = job.number;
-  double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * n[kState];
+  double unit = 4.0 * n[kRows] * n[kHidden] * n[kNumLanes], step = unit * read_of_h(job);
   return {step, n[kSteps] * (step + unit * n[kInputs])};
 }
 

@@ -1,5 +1,5 @@
-// For cells whose units see one another within a step (norms, memory blocks, gates that are seen again, lanes), and for
-// masks of every step: a step is a product for all rows, and then each row as a whole.
+// For cells whose units see one another within a step (norms, memory blocks, gates that are seen again, lanes), for masks
+// of every step, and for other cells than the LSTM: a step is a product for all rows, and then each row as a whole.
 #pragma once
 #include "shape.h"
 #include "sums.h"
@@ -11,7 +11,7 @@ inline bool is_whole(const Job& job) {
   const int64_t* n = job.number;
   bool beyond = n[kBlocks] || n[kNumLanes] > 1 || n[kNorm] || (n[kHas] & kSeenAgain);
   bool masked = job.array[kMask] && n[kMaskKind] != kOnState;
-  return beyond || masked || job.real[kZoneoutHidden] != 0 || job.real[kZoneoutCell] != 0;
+  return n[kCell] != kLstm || beyond || masked || job.real[kZoneoutHidden] != 0 || job.real[kZoneoutCell] != 0;
 }
 
 // Where the parts of z, of the state and of what is kept lie.
@@ -22,6 +22,7 @@ template <class T> struct Whole {
   int64_t gate_at[5], size[5];            // of i f g o within a lane, -1 where there is none, and of r within z
   int64_t peep[5], peeps;                 // of i f g o among the peepholes of a lane, -1 where there is none
   int64_t seen_again, slots_width;        // gates that are; C
+  int64_t cell, heads, depth;             // depth: features of h that a head reads
   int64_t norm_at, norm_h_at, norm_c_at, scales_at, kept_width;  // of what is kept, behind RX
   int64_t sum_norm_at, sum_norm_h_at, sum_gamma_at, sum_beta_at, sum_peep_at, sums_width;  // of sums over steps and rows
   int64_t groups, norm;
@@ -47,7 +48,8 @@ template <class T> struct Whole {
     width = lanes * lane_width + (s.highway ? s.hidden : 0);
     carry_at = width, attend_at = width + (s.highway ? s.hidden : 0);
     all_width = attend_at + (attention ? lane_units : 0);
-    slots_width = lane_units + seen_again * s.hidden;
+    cell = n[kCell], heads = n[kHeads], depth = s.state / heads;
+    slots_width = cell == kStabilized ? 3 * s.hidden : lane_units + seen_again * s.hidden;
     norm_at = all_width, norm_h_at = norm_at + (norm ? width : 0), norm_c_at = norm_h_at + (joint ? width : 0);
     scales_at = norm_c_at + (norm ? lane_units : 0);
     kept_width = scales_at + (norm ? (joint ? 2 : groups) + lanes : 0);
@@ -69,14 +71,31 @@ template <class T> struct Whole {
     return {0, 0};
   }
 
-  // What a mask of recurrent dropout makes of the products of h: a section of z is what reads one h.
+  // Sections of z, each of which reads one h: the features from `from` on, `depth` of them, as a mask of recurrent dropout
+  // leaves them. A head's lie together; packed: the first of its rows among those of its head.
+  struct Section { int64_t at, size, from, packed; };
   bool on_groups() const { return s.array(kMask) && s.job.number[kMaskKind] == kOnGroups; }
-  int64_t sections() const { return on_groups() ? groups : 1; }
-  Group section(int64_t n) const { return on_groups() ? group(n) : Group{0, width}; }
-  // The mask on the h that section n of row b reads, or null.
+  int64_t of_head() const { return cell == kMinimal ? 0 : heads > 1 ? width / s.hidden : on_groups() ? groups : 1; }
+  int64_t sections() const { return heads * of_head(); }
+  Section section(int64_t n) const {
+    if (heads > 1) {
+      const int64_t head = n / of_head(), g = n % of_head(), size = s.hidden / heads;
+      return {g * s.hidden + head * size, size, head * depth, g * size};
+    }
+    const Group all = on_groups() ? group(n) : Group{0, width};
+    return {all.at, all.size, 0, all.at};
+  }
+  // Row k of those that a head's part of h is multiplied by.
+  int64_t row_of_head(int64_t head, int64_t k) const {
+    if (heads == 1) return k;
+    const int64_t size = s.hidden / heads;
+    return k / size * s.hidden + head * size + k % size;
+  }
+  // The masks on h, and that on the h which section n of row b reads, or null.
+  int64_t masks() const { return on_groups() ? groups : 1; }
   const T* mask(int64_t n, int64_t b) const {
     if (!s.array(kMask) || s.job.number[kMaskKind] == kOnCandidate) return nullptr;
-    return s.array(kMask) + (n * s.rows + b) * s.state;
+    return s.array(kMask) + ((on_groups() ? n : 0) * s.rows + b) * s.state;
   }
   const T* candidate_mask(int64_t t, int64_t b) const {
     bool there = s.array(kMask) && s.job.number[kMaskKind] == kOnCandidate;

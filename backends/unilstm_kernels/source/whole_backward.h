@@ -18,17 +18,17 @@ template <class T> struct WholeBackward {
   const T** list[8];   // of the rows of the steps done at once: see of_weights
   Outer<T> outer{};
   int64_t tile_size, scratch_size;
-  const int64_t again;
+  const int64_t again, head_rows;  // head_rows: of z that read the h of one head
   const Recent recent;  // of dz, dz_h, dz_gates, m and dprojected
 
   WholeBackward(const Job& job, Team* team)
-    : w(job), s(w.s), team(team), again(w.seen_again * s.hidden), recent(s, apart<T>(w.all_width) + (w.joint ? apart<T>(w.width) : 0) + again) {}
+    : w(job), s(w.s), team(team), again(w.seen_again * s.hidden), head_rows(w.width / w.heads), recent(s, apart<T>(w.all_width) + (w.joint ? apart<T>(w.width) : 0) + again) {}
 
   bool run() {
     if (!prepare()) return false;
     pack();
     clear(s, kDWeightIh, w.width * s.inputs), clear(s, kDWeightXh, s.hidden * s.inputs), clear(s, kDWeightXa, w.lane_units * s.inputs);
-    clear(s, kDWeightHh, w.width * s.state), clear(s, kDWeightGg, again * again), clear(s, kDWeightHr, s.state * s.hidden);
+    clear(s, kDWeightHh, w.width * w.depth), clear(s, kDWeightGg, again * again), clear(s, kDWeightHr, s.state * s.hidden);
     auto use = [&](int64_t start, int64_t end) {
       of_weights(start, end);
       of_inputs(team, s, start, end, w.all_width, of_x, tile, tile_size, pointers, [&](int64_t t, int64_t b) { return dz_row(t, b); });
@@ -45,7 +45,7 @@ template <class T> struct WholeBackward {
     T** to[] = {&of_h, &of_gates, &of_r, &of_x, &dz, &dz_h, &dz_gates, &dh, &dh_kept, &d_c, &m, &dm, &dprojected, &tile, &scratch,
                 &sums, &outer.panels, &outer.turned};
     const int64_t sizes[] = {
-      columns(s.state) * w.width, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
+      w.of_head() ? columns(w.depth) * w.width : 0, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
       s.array(kDx) ? columns(s.inputs) * w.all_width : 0, all * apart<T>(w.all_width), w.joint ? all * apart<T>(w.width) : 0, all * again,
       s.rows * s.state, w.zoned_h() ? s.rows * s.state : 0, s.rows * w.slots_width, s.projected ? all * s.hidden : 0,
       s.projected ? s.rows * s.hidden : 0, s.projected ? all * s.state : 0, members * tile_size, members * scratch_size,
@@ -69,11 +69,14 @@ template <class T> struct WholeBackward {
   static int64_t columns(int64_t count) { return parts(count, W) * W; }
 
   void pack() {
-    pack_columns<T>(team, w.width, s.state, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; }, of_h);
+    for (int64_t head = 0; head < w.heads && w.of_head(); head++)
+      pack_columns<T>(team, head_rows, w.depth, [&](int64_t k) { return s.array(kWeightHh) + w.row_of_head(head, k) * w.depth; }, of_head(head));
     pack_columns<T>(team, again, again, [&](int64_t k) { return s.array(kWeightGg) + k * again; }, of_gates);
     if (s.projected) pack_columns<T>(team, s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
     if (s.array(kDx)) pack_columns<T>(team, w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
   }
+
+  T* of_head(int64_t head) const { return of_h + head * head_rows * columns(w.depth); }
 
   T* dz_row(int64_t t, int64_t b) const { return dz + recent.at(t, b) * apart<T>(w.all_width); }
   T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + recent.at(t, b) * apart<T>(w.width) : dz_row(t, b); }
@@ -85,7 +88,7 @@ template <class T> struct WholeBackward {
   void step(const StepBack& one, const Crew& crew) {
     const int64_t t = one.t, before = one.before;
     const Span &active = one.active, &seen = one.seen;
-    int64_t of_state = parts(parts(s.state, W), kBunch), of_again = parts(parts(again, W), kBunch);
+    int64_t of_state = w.heads * bunches_of_head(), of_again = parts(parts(again, W), kBunch);
     crew.each(of_state + of_again, [&](int64_t item, int member) {
       if (item >= of_state) return again_carried(before, seen, item - of_state, member);
       carried(before, seen, item, member);
@@ -97,6 +100,8 @@ template <class T> struct WholeBackward {
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });
   }
 
+  int64_t bunches_of_head() const { return parts(parts(w.depth, W), kBunch); }
+
   // A bunch of panels.
   Tile<T> bunch(int64_t columns, int64_t item, int64_t rows, int member) const {
     int64_t first = item * kBunch;
@@ -106,10 +111,15 @@ template <class T> struct WholeBackward {
   // dh of some features, from the gradients of z of the step before.
   void carried(int64_t before, const Span& seen, int64_t item, int member) {
     const T** rows = pointers + member * kRowChunk;
+    const int64_t head = item / bunches_of_head(), first = head * w.of_head(), end = first + w.of_head();
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
-      const Tile<T> sums = bunch(s.state, item, some, member);
-      for (int64_t n = 0; n < w.sections(); n++) {
+      const Tile<T> sums = bunch(w.depth, item % bunches_of_head(), some, member);
+      if (first == end) {  // nothing reads h
+        sums.clear();
+        sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) { reached(order.row[from + i], k, left, one, false); });
+      }
+      for (int64_t n = first; n < end; n++) {
         auto section = w.section(n);
         for (int64_t i = 0; i < some; i++) rows[i] = dz_h_row(before, order.row[from + i]) + section.at;
         if (w.sections() == 1) {
@@ -117,17 +127,22 @@ template <class T> struct WholeBackward {
         } else {
           sums.clear();
           for (int64_t p = sums.first; p < sums.end; p++)
-            product<T>(section.size, some, rows, of_h + (p * w.width + section.at) * W, 1, sums.place().on(0, p - sums.first));
+            product<T>(section.size, some, rows, of_head(head) + (p * head_rows + section.packed) * W, 1, sums.place().on(0, p - sums.first));
         }
         sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
-          int64_t b = order.row[from + i], at = b * s.state + k;
+          int64_t b = order.row[from + i];
+          k += section.from;
           if (const T* mask = w.mask(n, b)) one = one * load<T>(mask + k, left);
-          if (n) one = load<T>(dh + at, left) + one;
-          else if (w.zoned_h()) one = load<T>(dh_kept + at, left) + one;
-          store<T>(dh + at, one, left);
+          reached(b, k, left, one, n > first);
         });
       }
     }
+  }
+  void reached(int64_t b, int64_t k, int64_t left, Vec<T> one, bool more) const {
+    const int64_t at = b * s.state + k;
+    if (more) one = load<T>(dh + at, left) + one;
+    else if (w.zoned_h()) one = load<T>(dh_kept + at, left) + one;
+    store<T>(dh + at, one, left);
   }
 
   // What reaches the gates of the step before by being seen again.
@@ -186,9 +201,11 @@ template <class T> struct WholeBackward {
       const T* more = s.array(kDcells) + s.at(t, b) * w.slots_width;
       vectors<T>(w.slots_width, [&](int64_t k, int64_t left) { store<T>(c + k, load<T>(c + k, left) + load<T>(more + k, left), left); });
     }
-    T* made = s.projected ? m + recent.at(t, b) * s.hidden : nullptr;
-    BackwardRow<T>{w, t, b, s.array(kGates) + s.at(t, b) * w.kept_width, c_before(t, b), d_made, made, c, dz_row(t, b),
-                   dz_h_row(t, b), dz_gates_row(t, b), sums + b * w.sums_width, mine + w.padded()}.run();
+    const T *kept = s.array(kGates) + s.at(t, b) * w.kept_width, *old = c_before(t, b);
+    T *made = s.projected ? m + recent.at(t, b) * s.hidden : nullptr, *dz = dz_row(t, b), *sum = sums + b * w.sums_width;
+    if (w.cell == kStabilized) StabilizedRow<T>{w, t, b, old}.back(kept, d_made, c, dz, sum);
+    else if (w.cell == kMinimal) MinimalRow<T>{w, t, b, old}.back(kept, d_made, c, dz, sum);
+    else BackwardRow<T>{w, t, b, kept, old, d_made, made, c, dz, dz_h_row(t, b), dz_gates_row(t, b), sum, mine + w.padded()}.run();
   }
 
   void results() const {
@@ -219,7 +236,6 @@ template <class T> struct WholeBackward {
     };
     int64_t count = collect(list[kZ], [&](int64_t t, int64_t b) { return dz_row(t, b); });
     collect(list[kXs], [&](int64_t t, int64_t b) { return s.x(t, b); });
-    collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b); });
     Rows<T> x{list[kXs], nullptr};
     summed(kDWeightIh, count, list[kZ], 0, w.width, x, s.inputs);
     summed(kDWeightXh, count, list[kZ], w.carry_at, s.hidden, x, s.inputs);
@@ -227,9 +243,10 @@ template <class T> struct WholeBackward {
     collect(list[kZH], [&](int64_t t, int64_t b) { return dz_h_row(t, b); });
     for (int64_t n = 0; n < w.sections() && s.array(kDWeightHh); n++) {
       auto section = w.section(n);
-      if (w.mask(n, 0)) collect(list[kMasks], [&](int64_t, int64_t b) { return w.mask(n, b); });
+      if (n % w.of_head() == 0) collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b) + section.from; });
+      if (w.mask(n, 0)) collect(list[kMasks], [&](int64_t, int64_t b) { return w.mask(n, b) + section.from; });
       Rows<T> h{list[kHs], w.mask(n, 0) ? list[kMasks] : nullptr};
-      summed(kDWeightHh, count, list[kZH], section.at, section.size, h, s.state, section.at * s.state);
+      summed(kDWeightHh, count, list[kZH], section.at, section.size, h, w.depth, section.at * w.depth);
     }
     if (again) {
       collect(list[kZGates], [&](int64_t t, int64_t b) { return dz_gates_row(t, b); });

@@ -1,5 +1,7 @@
 // One direction of one layer, forward, for cells whose rows are treated as a whole.
 #pragma once
+#include "minimal.h"
+#include "stabilized.h"
 #include "whole_row.h"
 
 namespace {
@@ -69,7 +71,7 @@ template <class T> struct WholeForward {
     tile_size = kRowChunk * kBunch * W + kTurnedSize<T>;
     scratch_size = (w.lanes * (Whole<T>::kLaneArrays + 1) + 2) * w.padded();
     struct { Panels<T>* panels; int64_t rows, sections, depth; bool direct; } all[] = {
-      {&of_x, w.all_width, 3, s.inputs, direct_x}, {&of_h, w.width, w.sections(), s.state, direct_h},
+      {&of_x, w.all_width, 3, s.inputs, direct_x}, {&of_h, w.sections() ? w.width : 0, w.sections(), w.depth, direct_h},
       {&of_gates, again, 1, again, direct_h}, {&of_r, s.projected ? s.state : 0, 1, s.hidden, direct_h}};
     Parts& packs = packed ? (Parts&)lasting : memory;
     int64_t panels[4], places[4], weights[4];
@@ -81,7 +83,7 @@ template <class T> struct WholeForward {
     int64_t o[] = {
       memory.ask<T>(w.all_width), memory.ask<T>(w.all_width), memory.ask<T>(chunk * s.rows * apart<T>(w.all_width)), memory.ask<T>(w.joint ? s.rows * apart<T>(w.width) : 0),
       memory.ask<T>(s.rows * again), memory.ask<T>(s.array(kCells) ? 0 : s.rows * w.slots_width),
-      memory.ask<T>(w.mask(0, 0) ? w.sections() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
+      memory.ask<T>(w.mask(0, 0) ? w.masks() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(members * scratch_size),
       memory.ask<T*>(members * 2 * kRowChunk), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
     if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
@@ -103,7 +105,7 @@ template <class T> struct WholeForward {
     int64_t again = w.seen_again * s.hidden;
     const int64_t x_at[] = {0, w.carry_at, w.attend_at, w.all_width};
     of_x.place(3, [&](int64_t n) { return Group{x_at[n], x_at[n + 1] - x_at[n]}; }, [&](int64_t k) { return w.of_x(k); });
-    of_h.place(w.sections(), [&](int64_t n) { return w.section(n); }, [&](int64_t k) { return s.array(kWeightHh) + k * s.state; });
+    of_h.place(w.sections(), [&](int64_t n) { return w.section(n); }, [&](int64_t k) { return s.array(kWeightHh) + k * w.depth; });
     of_gates.place(1, [&](int64_t) { return Group{0, again}; }, [&](int64_t k) { return s.array(kWeightGg) + k * again; });
     int64_t state = s.projected ? s.state : 0;
     of_r.place(1, [&](int64_t) { return Group{0, state}; }, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; });
@@ -188,7 +190,7 @@ template <class T> struct WholeForward {
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
   }
   void for_reading(int64_t b, const T* h, int64_t k, int64_t count) const {
-    for (int64_t n = 0; n < w.sections(); n++) {
+    for (int64_t n = 0; n < w.masks(); n++) {
       const T* mask = w.mask(n, b);
       T* to = h_read + (n * s.rows + b) * s.state;
       vectors<T>(count, [&](int64_t j, int64_t left) { store<T>(to + k + j, load<T>(h + j, left) * load<T>(mask + k + j, left), left); });
@@ -217,14 +219,14 @@ template <class T> struct WholeForward {
     T** to = (T**)(rows + kRowChunk);
     bool apart = w.sections() > 1, masked = w.mask(0, 0);
     Panels<T> of = of_h;
-    T* packed = of_h.packed && apart ? of_h.packed + item * W * s.state : nullptr;
-    if (apart) of = {packed, of_h.weight + item, of_h.row + item, of_h.rows + item, nullptr, 1, s.state};
-    int64_t section = apart ? of_h.section[item] : 0;
+    T* packed = of_h.packed && apart ? of_h.packed + item * W * w.depth : nullptr;
+    if (apart) of = {packed, of_h.weight + item, of_h.row + item, of_h.rows + item, nullptr, 1, w.depth};
+    int64_t section = apart ? of_h.section[item] : 0, from = w.section(section).from, version = w.on_groups() ? section : 0;
     for (int64_t start = active.from; start < active.to; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
-        rows[i] = masked ? h_read + (section * s.rows + b) * s.state : h_of(t, b);
+        rows[i] = (masked ? h_read + (version * s.rows + b) * s.state : h_of(t, b)) + from;
         to[i] = w.joint ? z_h_row(b) : z(in_chunk, b);
       }
       multiply(of, apart ? 0 : item, some, rows, to, w.joint ? kZero : kThere, nullptr, member);
@@ -263,8 +265,10 @@ template <class T> struct WholeForward {
     T *mine = scratch + member * scratch_size, *made = s.projected ? m + b * s.hidden : mine;
     T* c = s.array(kCells) ? s.array(kCells) + s.at(t, b) * w.slots_width : c_now + b * w.slots_width;
     const T* of_gates = w.seen_again ? z_gates + b * w.seen_again * s.hidden : nullptr;
-    ForwardRow<T>{w, t, b, z(in_chunk, b), w.joint ? z_h_row(b) : nullptr, of_gates, bias, kept(t, b), c_of(t, b), c, made,
-                  mine + w.padded()}.run();
+    if (w.cell == kStabilized) StabilizedRow<T>{w, t, b, c_of(t, b)}.there(z(in_chunk, b), kept(t, b), c, made);
+    else if (w.cell == kMinimal) MinimalRow<T>{w, t, b, c_of(t, b)}.there(z(in_chunk, b), kept(t, b), c, made);
+    else ForwardRow<T>{w, t, b, z(in_chunk, b), w.joint ? z_h_row(b) : nullptr, of_gates, bias, kept(t, b), c_of(t, b), c, made,
+                       mine + w.padded()}.run();
     if (!s.projected) settle(t, b, made, 0, s.hidden);
   }
 
