@@ -56,6 +56,20 @@ def drawn_spec(draw: Any) -> LSTMSpec:
     return LSTMSpec(int(draw.choice(SIZES)), hidden, direction=direction, batch_first=draw.random() < 0.5, **fields)
 
 
+def drawn_other(draw: Any) -> LSTMSpec:
+    """The same of the sLSTM or the minLSTM."""
+    bias, direction = str(draw.choice(["double", "single", "none"])), str(draw.choice(["forward", "bidirectional"]))
+    fields: dict[str, Any] = {"bias": bias, "direction": direction, "batch_first": draw.random() < 0.5}
+    fields |= {"zoneout_hidden": 0.3, "zoneout_cell": 0.4} if draw.random() < 0.3 else {}
+    inputs, hidden = int(draw.choice(SIZES)), int(draw.choice(SIZES))
+    if draw.random() < 0.4:
+        activation = ACTIVATIONS[int(draw.integers(len(ACTIVATIONS)))] if draw.random() < 0.4 else "tanh"
+        return LSTMSpec(inputs, hidden, cell="minlstm", cell_activation=activation, **fields)
+    heads = int(draw.integers(1, 5))
+    exponential = draw.random() < 0.5
+    return LSTMSpec(inputs, hidden * heads, cell="slstm", num_heads=heads, exponential_forget=exponential, **fields)
+
+
 def drawn_beyond(draw: Any, hidden: int, fields: dict[str, Any]) -> dict[str, Any]:
     """What makes a step treat a row as a whole, as far as it goes with these fields."""
     found: dict[str, Any] = {"zoneout_hidden": 0.3, "zoneout_cell": 0.4} if draw.random() < 0.3 else {}
@@ -77,10 +91,11 @@ def drawn_beyond(draw: Any, hidden: int, fields: dict[str, Any]) -> dict[str, An
     return found
 
 
-def drawn_dropout(draw: Any) -> dict[str, Any]:
+def drawn_dropout(draw: Any, cell: str) -> dict[str, Any]:
     """What a call in training drops."""
-    found = {f"{place}_dropout": 0.5 for place in ("input", "recurrent", "weight") if draw.random() < 0.5}
-    kinds = ["state", "per-gate", "candidate"]
+    places = ("input",) if cell == "minlstm" else ("input", "recurrent", "weight")
+    found = {f"{place}_dropout": 0.5 for place in places if draw.random() < 0.5}
+    kinds = ["state", "per-gate", "candidate"] if cell == "lstm" else ["state"]
     return found | ({"recurrent_dropout_kind": str(draw.choice(kinds))} if "recurrent_dropout" in found else {})
 
 
@@ -89,7 +104,7 @@ class Fuzzed:
 
     def __init__(self, seed: int, *, large: bool = False) -> None:
         draw = np.random.default_rng(seed)
-        self.spec = spec = drawn_spec(draw)
+        self.spec = spec = drawn_other(draw) if seed % 5 == 4 else drawn_spec(draw)
         most_rows, most_steps = 9, 6
         if large:
             self.spec = spec = self._larger(draw, spec)
@@ -110,6 +125,9 @@ class Fuzzed:
         self.h = draw.standard_normal((count, self.rows, spec.state_size)).astype(self.dtype)
         slots = (spec.slots,) if spec.slots > 1 else ()
         self.c = draw.standard_normal((count, self.rows, *slots, spec.hidden_size)).astype(self.dtype)
+        if spec.cell == "slstm":  # its normaliser is a sum of exponentials; every other row has none yet
+            self.c[:, :, 1] = np.abs(self.c[:, :, 1]) + 0.5
+            self.c[:, ::2, 1] = 0.0
         self.lengths = draw.integers(0, self.steps + 1, self.rows) if draw.random() < 0.6 else None
         shapes = {"y": (*lead, spec.output_size), "h_n": self.h.shape, "c_n": self.c.shape}
         self.probes = {name: draw.standard_normal(shape).astype(self.dtype) for name, shape in shapes.items()}
@@ -118,10 +136,10 @@ class Fuzzed:
     @staticmethod
     def _larger(draw: Any, spec: LSTMSpec) -> LSTMSpec:
         """More inputs or units in every other spec, around the blocks of the sums; and dropout in every other one."""
-        fields: dict[str, Any] = drawn_dropout(draw) if draw.random() < 0.5 else {}
+        fields: dict[str, Any] = drawn_dropout(draw, spec.cell) if draw.random() < 0.5 else {}
         if draw.random() < 0.5:
             fields["input_size"] = int(draw.choice([1, 62, 64, 65, 100, 128, 130, 257, 300]))
-        if draw.random() < 0.4 and not spec.num_blocks and spec.lanes == 1:
+        if draw.random() < 0.4 and not spec.num_blocks and spec.lanes == spec.num_heads == 1:
             fields["hidden_size"] = int(draw.choice([48, 63, 64, 65, 96, 127, 128, 130]))
         return spec.replace(**fields)
 

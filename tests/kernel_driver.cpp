@@ -40,14 +40,43 @@ template <class T> struct Arrays {
 // How large the arrays of a job are, beside what its numbers say.
 struct Sizes { int64_t z, x_rows, peeps, state, again, kept, groups, units; };
 
-// Draws what a job computes: every second one has units that see one another within a step.
-template <class T> static Sizes draw(Arrays<T>& a) {
+// Draws the sizes of a job, and what is the same for all cells.
+template <class T> static void draw_sizes(Arrays<T>& a) {
   int64_t* n = a.job.number;
   n[kSteps] = 1 + a.below(5), n[kRows] = 1 + a.below(14), n[kInputs] = 1 + a.below(40);
+  n[kNumLanes] = n[kHeads] = 1, n[kDouble] = sizeof(T) == 8;
+}
+
+template <class T> static void draw_threads(Arrays<T>& a) {
+  int64_t most = 2 + a.below(3);
+  a.job.number[kThreads] = threaded ? most : 1;
+}
+
+// Draws what a job of the sLSTM or the minLSTM computes.
+template <class T> static Sizes draw_other(Arrays<T>& a) {
+  draw_sizes(a);
+  int64_t* n = a.job.number;
+  bool stabilized = a.below(3) > 0;
+  n[kCell] = stabilized ? kStabilized : kMinimal, n[kHas] = stabilized ? 7 | a.below(2) * kExponentialForget : 3;
+  if (stabilized) n[kHeads] = 1 + a.below(4);
+  int64_t h = n[kHidden] = n[kState] = n[kHeads] * (1 + a.below(70 / n[kHeads]));
+  n[kCellKind] = stabilized ? kTanh : a.below(11), n[kOutputKind] = kTanh;
+  n[kReverse] = a.below(2), draw_threads(a);
+  for (int k = 0; k < 6; k++) a.job.real[k] = 0.3;
+  a.job.real[kZoneoutHidden] = a.below(2) * 0.1, a.job.real[kZoneoutCell] = a.below(2) * 0.3;
+  Sizes s = {};
+  s.units = h, s.groups = stabilized ? 4 : 3, s.z = s.x_rows = s.groups * h, s.state = stabilized ? 3 * h : h;
+  s.kept = s.groups * ((h + 31) / 32 * 32);
+  return s;
+}
+
+// Draws what a job of the LSTM computes: every second one has units that see one another within a step.
+template <class T> static Sizes draw(Arrays<T>& a) {
+  draw_sizes(a);
+  int64_t* n = a.job.number;
   int64_t h = n[kHidden] = 1 + a.below(70);
   bool projected = h > 1 && a.below(2), whole = a.below(2);
   n[kState] = projected ? 1 + a.below(h - 1) : h, n[kHas] = a.below(64) | (projected ? kProjected : 0);
-  n[kNumLanes] = n[kHeads] = 1;
   if (whole && a.below(3) == 0) {
     n[kHas] |= kSeenAgain;
   } else if (whole) {
@@ -59,8 +88,7 @@ template <class T> static Sizes draw(Arrays<T>& a) {
   }
   if (whole) n[kNorm] = a.below(4), a.job.real[kNormEps] = 1e-3;
   n[kGateKind] = a.below(11), n[kCellKind] = a.below(11), n[kOutputKind] = a.below(11);
-  n[kReverse] = a.below(2), n[kDouble] = sizeof(T) == 8, n[kThreads] = 2 + a.below(3);
-  if (!threaded) n[kThreads] = 1;
+  n[kReverse] = a.below(2), draw_threads(a);
   n[kStrideB] = n[kInputs];
   for (int k = 0; k < 6; k++) a.job.real[k] = 0.3;
   for (int k = 6; k < kNormEps; k++) a.job.real[k] = a.below(2) ? 0.4 : 0.0;
@@ -85,7 +113,7 @@ template <class T> static void parameters(Arrays<T>& a, const Sizes& s, bool gra
   const int64_t *n = a.job.number, i = n[kInputs], h = n[kHidden], has = n[kHas];
   bool highway = has & kHighway, joint = n[kNorm] == kJoint || n[kNorm] == kNormalizedState;
   auto add = [&](Array value, Array gradient, int64_t count, bool there = true) { a.add(gradients ? gradient : value, count, there); };
-  add(kWeightIh, kDWeightIh, s.z * i, !gradients || a.below(4)), add(kWeightHh, kDWeightHh, s.z * n[kState]);
+  add(kWeightIh, kDWeightIh, s.z * i, !gradients || a.below(4)), add(kWeightHh, kDWeightHh, s.z * n[kState] / n[kHeads], n[kCell] != kMinimal);
   add(kBias, kDBias, s.z, gradients || a.below(2)), add(kWeightCh, kDWeightCh, s.peeps, s.peeps);
   if (!gradients) a.add(kBias2, s.z, a.job.array[kBias] && a.below(2));
   add(kWeightXh, kDWeightXh, h * i, highway), add(kBiasXh, kDBiasXh, h, highway && (gradients || a.below(2)));
@@ -162,19 +190,31 @@ template <class T> static void again_packed(Arrays<T>& a, size_t from) {
   unilstm_forget(&packed, 1);
 }
 
+// The n that an sLSTM starts from is a sum of exponentials: of every other row none yet.
+template <class T> static void normalised(Job& job) {
+  const int64_t h = job.number[kHidden];
+  for (int64_t k = 0; k < job.number[kRows] * h; k++) {
+    T& n = ((T*)job.array[kC0])[k / h * 3 * h + h + k % h];
+    n = k / h % 2 ? 0 : 1 + n / 2;
+  }
+}
+
+constexpr unsigned kLstms = 500, kOthers = 150;  // jobs of each
+
 template <class T> static void one(unsigned seed) {
   Arrays<T> a(seed);
   a.all.reserve(kArrays);
-  Sizes z = draw(a);
+  Sizes z = seed < kLstms ? draw(a) : draw_other(a);
   if (seed % 16 == 0) a.job.number[kRows] += 120;  // beyond what is taken at once
   if (seed % 64 == 8) a.job.number[kRows] += 400;  // and beyond the steps back that are done at once
   int64_t *n = a.job.number, t = n[kSteps], b = n[kRows], i = n[kInputs], s = n[kState];
   n[kStrideT] = b * i, n[kYStrideT] = n[kDyStrideT] = b * s, n[kYStrideB] = n[kDyStrideB] = s;
   a.add(kX, t * b * i), a.add(kH0, b * s), a.add(kC0, b * z.state);
+  if (n[kCell] == kStabilized) normalised<T>(a.job);
   parameters(a, z, false);
-  n[kMaskKind] = a.below(3);
+  n[kMaskKind] = n[kCell] == kLstm ? a.below(3) : kOnState;
   const int64_t masks[] = {b * s, z.groups * b * s, t * b * z.units};
-  a.add(kMask, masks[n[kMaskKind]], a.below(2));
+  a.add(kMask, masks[n[kMaskKind]], n[kCell] != kMinimal && a.below(2));
   a.add(kKeepH, t * b * s, a.job.real[kZoneoutHidden] != 0 && a.below(2)), a.add(kKeepC, t * b * z.units, a.job.real[kZoneoutCell] != 0 && a.below(2));
   if (a.below(2)) {
     for (int64_t k = 0; k < b; k++) a.lengths.push_back((int32_t)a.below(t + 3) - 1);  // beyond both ends, too
@@ -213,7 +253,7 @@ static void mask(uint32_t count) {
 
 static uint64_t all() {
   digest = 1469598103934665603u;
-  for (unsigned seed = 0; seed < 500; seed++) one<float>(seed), one<double>(seed);
+  for (unsigned seed = 0; seed < kLstms + kOthers; seed++) one<float>(seed), one<double>(seed);
   for (uint32_t count = 0; count < 70; count++) mask(count);
   return digest;
 }

@@ -15,8 +15,8 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t", "y_stride_b",
-    "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
+    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t",
+    "y_stride_b", "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
 # What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
