@@ -107,7 +107,7 @@ static bool work_some(Team* team, int member) {
 
 void team_each(Team* team, int64_t items, bool backwards, Work work, const void* about) {
   int present = team->came.load(std::memory_order_relaxed);
-  if (team->size == 1 || items == 1 || team->stalls > kMostStalls) {
+  if (team->size == 1 || items <= 1 || team->stalls > kMostStalls) {
     for (int64_t item = 0; item < items; item++) work(about, backwards ? items - 1 - item : item, 0);
     return;
   }
@@ -220,7 +220,9 @@ static Plan plan_of(const Job& job, int threads) {
   auto no_more = [&](double most) { return most < 1 ? 1 : most < threads ? (int)most : threads; };
   double bytes = bytes_of_step(job);
   int64_t least_rows = bytes > kShortStep ? kGoodProduct : 1;
-  int sharing = no_more(fmin(step / 50e3, all / 180e3)), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
+  // A step of the minLSTM is nothing to share; what all steps have of x is, and with one row nobody waits in between.
+  double worth = n[kCell] != kMinimal ? fmin(step / 50e3, all / 180e3) : n[kRows] == 1 ? all / 1e6 : 1;
+  int sharing = no_more(worth), apart = no_more(fmin(n[kRows] / least_rows, all / 1e6));
   // Half as many that need not wait do as much: those that share a step are seldom all of use, and never all the time.
   bool worth_it = n[kSteps] > 2 && apart > 1 && 2 * apart >= sharing && stays_near(bytes);
   return worth_it ? Plan{apart, least_rows} : Plan{sharing, kNever};

@@ -100,7 +100,7 @@ template <class T> struct WholeBackward {
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });
   }
 
-  int64_t bunches_of_head() const { return parts(parts(w.depth, W), kBunch); }
+  int64_t bunches_of_head() const { return w.of_head() ? parts(parts(w.depth, W), kBunch) : 1; }
 
   // A bunch of panels.
   Tile<T> bunch(int64_t columns, int64_t item, int64_t rows, int member) const {
@@ -111,14 +111,15 @@ template <class T> struct WholeBackward {
   // dh of some features, from the gradients of z of the step before.
   void carried(int64_t before, const Span& seen, int64_t item, int member) {
     const T** rows = pointers + member * kRowChunk;
+    if (!w.of_head()) {  // nothing reads h
+      for (int64_t n = seen.from; n < seen.to; n++)
+        vectors<T>(s.state, [&](int64_t k, int64_t left) { reached(order.row[n], k, left, Vec<T>{}, false); });
+      return;
+    }
     const int64_t head = item / bunches_of_head(), first = head * w.of_head(), end = first + w.of_head();
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       const Tile<T> sums = bunch(w.depth, item % bunches_of_head(), some, member);
-      if (first == end) {  // nothing reads h
-        sums.clear();
-        sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) { reached(order.row[from + i], k, left, one, false); });
-      }
       for (int64_t n = first; n < end; n++) {
         auto section = w.section(n);
         for (int64_t i = 0; i < some; i++) rows[i] = dz_h_row(before, order.row[from + i]) + section.at;
