@@ -72,14 +72,15 @@ template <class T> struct Whole {
   }
 
   // Sections of z, each of which reads one h: the features from `from` on, `depth` of them, as a mask of recurrent dropout
-  // leaves them. A head's lie together; packed: the first of its rows among those of its head.
+  // leaves them. head_sections: those of a head, which lie together; 0 where nothing reads h. packed: the first row of a
+  // section among those of its head.
   struct Section { int64_t at, size, from, packed; };
   bool on_groups() const { return s.array(kMask) && s.job.number[kMaskKind] == kOnGroups; }
-  int64_t of_head() const { return cell == kMinimal ? 0 : heads > 1 ? width / s.hidden : on_groups() ? groups : 1; }
-  int64_t sections() const { return heads * of_head(); }
+  int64_t head_sections() const { return cell == kMinimal ? 0 : heads > 1 ? width / s.hidden : on_groups() ? groups : 1; }
+  int64_t sections() const { return heads * head_sections(); }
   Section section(int64_t n) const {
     if (heads > 1) {
-      const int64_t head = n / of_head(), g = n % of_head(), size = s.hidden / heads;
+      const int64_t head = n / head_sections(), g = n % head_sections(), size = s.hidden / heads;
       return {g * s.hidden + head * size, size, head * depth, g * size};
     }
     const Group all = on_groups() ? group(n) : Group{0, width};

@@ -45,7 +45,7 @@ template <class T> struct WholeBackward {
     T** to[] = {&of_h, &of_gates, &of_r, &of_x, &dz, &dz_h, &dz_gates, &dh, &dh_kept, &d_c, &m, &dm, &dprojected, &tile, &scratch,
                 &sums, &outer.panels, &outer.turned};
     const int64_t sizes[] = {
-      w.of_head() ? columns(w.depth) * w.width : 0, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
+      w.head_sections() ? columns(w.depth) * w.width : 0, columns(again) * again, s.projected ? columns(s.hidden) * s.state : 0,
       s.array(kDx) ? columns(s.inputs) * w.all_width : 0, all * apart<T>(w.all_width), w.joint ? all * apart<T>(w.width) : 0, all * again,
       s.rows * s.state, w.zoned_h() ? s.rows * s.state : 0, s.rows * w.slots_width, s.projected ? all * s.hidden : 0,
       s.projected ? s.rows * s.hidden : 0, s.projected ? all * s.state : 0, members * tile_size, members * scratch_size,
@@ -69,14 +69,14 @@ template <class T> struct WholeBackward {
   static int64_t columns(int64_t count) { return parts(count, W) * W; }
 
   void pack() {
-    for (int64_t head = 0; head < w.heads && w.of_head(); head++)
-      pack_columns<T>(team, head_rows, w.depth, [&](int64_t k) { return s.array(kWeightHh) + w.row_of_head(head, k) * w.depth; }, of_head(head));
+    for (int64_t head = 0; head < w.heads && w.head_sections(); head++)
+      pack_columns<T>(team, head_rows, w.depth, [&](int64_t k) { return s.array(kWeightHh) + w.row_of_head(head, k) * w.depth; }, panels_of_head(head));
     pack_columns<T>(team, again, again, [&](int64_t k) { return s.array(kWeightGg) + k * again; }, of_gates);
     if (s.projected) pack_columns<T>(team, s.state, s.hidden, [&](int64_t k) { return s.array(kWeightHr) + k * s.hidden; }, of_r);
     if (s.array(kDx)) pack_columns<T>(team, w.all_width, s.inputs, [&](int64_t k) { return w.of_x(k); }, of_x);
   }
 
-  T* of_head(int64_t head) const { return of_h + head * head_rows * columns(w.depth); }
+  T* panels_of_head(int64_t head) const { return of_h + head * head_rows * columns(w.depth); }
 
   T* dz_row(int64_t t, int64_t b) const { return dz + recent.at(t, b) * apart<T>(w.all_width); }
   T* dz_h_row(int64_t t, int64_t b) const { return w.joint ? dz_h + recent.at(t, b) * apart<T>(w.width) : dz_row(t, b); }
@@ -100,7 +100,7 @@ template <class T> struct WholeBackward {
     crew.each(active.count(), [&](int64_t k, int member) { row(t, order.row[active.from + k], member); });
   }
 
-  int64_t bunches_of_head() const { return w.of_head() ? parts(parts(w.depth, W), kBunch) : 1; }
+  int64_t bunches_of_head() const { return w.head_sections() ? parts(parts(w.depth, W), kBunch) : 1; }
 
   // A bunch of panels.
   Tile<T> bunch(int64_t columns, int64_t item, int64_t rows, int member) const {
@@ -111,12 +111,12 @@ template <class T> struct WholeBackward {
   // dh of some features, from the gradients of z of the step before.
   void carried(int64_t before, const Span& seen, int64_t item, int member) {
     const T** rows = pointers + member * kRowChunk;
-    if (!w.of_head()) {  // nothing reads h
+    if (!w.head_sections()) {  // nothing reads h
       for (int64_t n = seen.from; n < seen.to; n++)
         vectors<T>(s.state, [&](int64_t k, int64_t left) { reached(order.row[n], k, left, Vec<T>{}, false); });
       return;
     }
-    const int64_t head = item / bunches_of_head(), first = head * w.of_head(), end = first + w.of_head();
+    const int64_t head = item / bunches_of_head(), first = head * w.head_sections(), end = first + w.head_sections();
     for (int64_t from = seen.from; from < seen.to; from += kRowChunk) {
       int64_t some = at_most(kRowChunk, seen.to - from);
       const Tile<T> sums = bunch(w.depth, item % bunches_of_head(), some, member);
@@ -128,7 +128,7 @@ template <class T> struct WholeBackward {
         } else {
           sums.clear();
           for (int64_t p = sums.first; p < sums.end; p++)
-            product<T>(section.size, some, rows, of_head(head) + (p * head_rows + section.packed) * W, 1, sums.place().on(0, p - sums.first));
+            product<T>(section.size, some, rows, panels_of_head(head) + (p * head_rows + section.packed) * W, 1, sums.place().on(0, p - sums.first));
         }
         sums.each([&](int64_t i, int64_t k, int64_t left, Vec<T> one) {
           int64_t b = order.row[from + i];
@@ -244,7 +244,7 @@ template <class T> struct WholeBackward {
     collect(list[kZH], [&](int64_t t, int64_t b) { return dz_h_row(t, b); });
     for (int64_t n = 0; n < w.sections() && s.array(kDWeightHh); n++) {
       auto section = w.section(n);
-      if (n % w.of_head() == 0) collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b) + section.from; });
+      if (n % w.head_sections() == 0) collect(list[kHs], [&](int64_t t, int64_t b) { return s.h_before(t, b) + section.from; });
       if (w.mask(n, 0)) collect(list[kMasks], [&](int64_t, int64_t b) { return w.mask(n, b) + section.from; });
       Rows<T> h{list[kHs], w.mask(n, 0) ? list[kMasks] : nullptr};
       summed(kDWeightHh, count, list[kZH], section.at, section.size, h, w.depth, section.at * w.depth);
