@@ -68,9 +68,10 @@ class _Run:
         self.done.append((layer, results))
         return results
 
-    def mask(self, name: str) -> Any:
-        """A mask of training, or 1."""
-        return 1.0 if self.masks is None else self.masks.known.get(name, 1.0)
+    def masked(self, name: str, gradient: Array) -> Array:
+        """Times the mask of training of that name, if there was one."""
+        mask = None if self.masks is None else self.masks.known.get(name)
+        return gradient if mask is None else gradient * mask
 
     def pull(self, d_y: Any = None, d_state: Any = None, d_cells: Any = None) -> Gradients:
         spec, count = self.spec, self.spec.num_directions
@@ -83,18 +84,20 @@ class _Run:
         of_states: list[tuple[Array, Array]] = []
         for k in reversed(range(spec.num_layers)):
             layer, results = self.done[k]
-            d_x, below = 0.0, d if k and spec.residual else 0.0
+            above, d_x = d, None
             at = slice(k * count, (k + 1) * count)
             of_results = zip(d_h[at], d_c[at], every_c, strict=True)
             into = [dict(zip(job.GRADIENTS_IN[1:], one, strict=True)) for one in of_results]
             of_layer = []
             for n, gradients in enumerate(layer.backward(_unmerged(spec, d, results), into)):
-                d_x = d_x + gradients["x"] * self.mask(f"input_l{k}{'_reverse' if n else ''}")
+                of_x = self.masked(f"input_l{k}{'_reverse' if n else ''}", gradients["x"])
+                d_x = of_x if d_x is None else d_x + of_x
                 found |= self._of_parameters(k, n, gradients)
                 of_layer.append((gradients["h_0"], gradients["c_0"]))
             of_states = of_layer + of_states
             every_c = [None] * count
-            d = below + d_x * self.mask(f"dropout_l{k}")
+            d = self.masked(f"dropout_l{k}", d_x)
+            d = above + d if k and spec.residual else d
         return {"x": calls.give_back(OPS, spec, self.call, d), **self._of_states(of_states), **found}
 
     def _sequence(self, d: Any, size: int) -> Array:
@@ -122,7 +125,7 @@ class _Run:
                 gradient = gradient.sum(0) if self.call.h_0 is None else np.zeros_like(gradient[0])
                 gradient = gradient.reshape(p.shape)
             elif p.role == "weight_hh":
-                gradient = gradient * self.mask(f"weight_l{k}{'_reverse' if n else ''}")
+                gradient = self.masked(f"weight_l{k}{'_reverse' if n else ''}", gradient)
             found[p.name] = gradient
         return found
 
