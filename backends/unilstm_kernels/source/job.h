@@ -2,9 +2,9 @@
 //
 // Arrays are dense and row-major, in the shapes given here, but for x, y and the gradient of y, whose strides are numbers
 // of the job: y of both directions lie side by side. An array that is not there is a null pointer. T steps, B rows, I
-// inputs, H units, S features of h (P where there is a projection, else H), R rows of z, D heads, RX rows that are computed from
-// x: R, and those of a highway's carry and of what lanes attend by; N lanes, C features of c: those of the lanes, and of
-// the gates that are seen again.
+// inputs, H units, S features of h (P where there is a projection, else H), R rows of z, D heads, RX rows that are
+// computed from x: R, and those of a highway's carry and of what lanes attend by; N lanes, C features of c: those of the
+// lanes, and of the gates that are seen again; of the sLSTM c, n and m.
 #pragma once
 #include <stdint.h>
 
@@ -25,8 +25,11 @@ enum Number {
   kNumbers
 };
 
-enum Has { kInputGate = 1, kForgetGate = 2, kOutputGate = 4, kCoupled = 8, kPeephole = 16, kHighway = 32, kProjected = 64, kSeenAgain = 128, kExponentialForget = 256 };
-// The sLSTM, whose c is c, n and m one after the other, and the minLSTM, which reads x alone and has no weights of h.
+enum Has {
+  kInputGate = 1, kForgetGate = 2, kOutputGate = 4, kCoupled = 8, kPeephole = 16, kHighway = 32, kProjected = 64,
+  kSeenAgain = 128, kExponentialForget = 256
+};
+// The LSTM, the sLSTM, whose c is c, n and m one after the other, and the minLSTM, which reads x alone and has no weights of h.
 enum Cell { kLstm, kStabilized, kMinimal };
 enum Pooling { kSum, kArgmax, kAttention, kAttentionMax };
 enum Norm { kNoNorm, kJoint, kNormalizedState, kPerGate };
@@ -45,8 +48,8 @@ enum Kind {
 };
 
 enum Array {
-  // given: x [T,B,I], h_0 [B,S], c_0 [B,C], the parameters as canonical (weight_hh [R,S/D]); of training: mask, see MaskKind, and what of
-  // zoneout is new, h [T,B,S] and c [T,B,N*H]; lengths [B] of int32
+  // given: x [T,B,I], h_0 [B,S], c_0 [B,C], the parameters as canonical (weight_hh [R,S/D]); of training: mask, see
+  // MaskKind, and what of zoneout is new, h [T,B,S] and c [T,B,N*H]; lengths [B] of int32
   kX, kH0, kC0, kWeightIh, kWeightHh, kBias, kBias2, kWeightCh, kWeightXh, kBiasXh, kWeightHr,
   kGammaIh, kGammaHh, kGamma, kGammaC, kBetaC, kWeightGg, kWeightXa, kBiasXa,
   kMask, kKeepH, kKeepC, kLengths,

@@ -18,7 +18,7 @@ template <class T> struct MinimalRow {
       if (kept) store<T>(kept + k, i, left), store<T>(kept + h + k, f, left), store<T>(kept + 2 * h + k, w.s.keeps_value[2] ? g : z_g, left);
       const Vec<T> c = fma(f / all, before, i / all * g);
       store<T>(made + k, c, left);
-      store<T>(cells + k, w.zoned_c() ? w.held(before, c, w.let_c(t, b, k, left)) : c, left);
+      store<T>(cells + k, w.taken_c(old + k, c, t, b, k, left), left);
     });
   }
 
@@ -27,15 +27,12 @@ template <class T> struct MinimalRow {
     const int64_t h = w.s.hidden;
     vectors<T>(h, [&](int64_t k, int64_t left) {
       const Vec<T> i = load<T>(kept + k, left), f = load<T>(kept + h + k, left), was = load<T>(kept + 2 * h + k, left), one = splat((T)1);
-      const Vec<T> d_all = load<T>(d_c + k, left), let = w.zoned_c() ? d_all * w.let_c(t, b, k, left) : d_all;
+      const Vec<T> d_all = load<T>(d_c + k, left), let = w.through_c(d_all, t, b, k, left);
       const Vec<T> d = let + load<T>(d_made + k, left), g = w.activation(2, was), all = f + i, keep = f / all, take = i / all;
       // Both shares depend on both gates, in opposite ways.
       const Vec<T> more = d * (g - load<T>(old + k, left));
       const Vec<T> of_z[3] = {more * (keep / all) * i * (one - i), -more * (take / all) * f * (one - f), d * take * w.slope(2, was)};
-      for (int j = 0; j < 3; j++) {
-        store<T>(dz + j * h + k, of_z[j], left);
-        store<T>(sums + j * h + k, load<T>(sums + j * h + k, left) + of_z[j], left);
-      }
+      for (int j = 0; j < 3; j++) store<T>(dz + j * h + k, of_z[j], left), add_to<T>(sums + j * h + k, of_z[j], left);
       store<T>(d_c + k, fma(d, keep, d_all - let), left);
     });
   }

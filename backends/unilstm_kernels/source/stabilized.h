@@ -48,11 +48,7 @@ template <class T> struct StabilizedRow {
       const Stabilized<T> now = step(k, left, gates[0], gates[1], gates[2]);
       store<T>(made + k, gates[3] * now.c / now.n, left);
       const Vec<T> made_c[3] = {now.c, now.n, now.m};
-      for (int j = 0; j < 3; j++) {
-        Vec<T> one = made_c[j];
-        if (w.zoned_c()) one = w.held(load<T>(old + j * h + k, left), one, w.let_c(t, b, k, left));
-        store<T>(cells + j * h + k, one, left);
-      }
+      for (int j = 0; j < 3; j++) store<T>(cells + j * h + k, w.taken_c(old + j * h + k, made_c[j], t, b, k, left), left);
     });
   }
 
@@ -66,7 +62,7 @@ template <class T> struct StabilizedRow {
       Vec<T> d[3], stays[3];  // of c, n and m as the step made them, and what zoneout leaves to those before
       for (int j = 0; j < 3; j++) {
         const Vec<T> all = load<T>(d_c + j * h + k, left);
-        d[j] = w.zoned_c() ? all * w.let_c(t, b, k, left) : all, stays[j] = all - d[j];
+        d[j] = w.through_c(all, t, b, k, left), stays[j] = all - d[j];
       }
       const Vec<T> shown = now.c / now.n, of_c = dh * o / now.n;
       d[0] += of_c, d[1] -= of_c * shown;
@@ -75,10 +71,7 @@ template <class T> struct StabilizedRow {
       const Vec<T> of_kept = fma(now.of_kept, d[2], of_f), slope = exponential_forget() ? one : sigmoid<T>(-z_f);
       const Vec<T> of_z[4] = {fma(now.of_input, d[2], of_i), of_kept * slope, d[0] * now.i * (one - g * g), dh * shown * o * (one - o)};
       const Vec<T> of_old[3] = {d[0] * now.f, d[1] * now.f, of_kept};
-      for (int j = 0; j < 4; j++) {
-        store<T>(dz + j * h + k, of_z[j], left);
-        store<T>(sums + j * h + k, load<T>(sums + j * h + k, left) + of_z[j], left);
-      }
+      for (int j = 0; j < 4; j++) store<T>(dz + j * h + k, of_z[j], left), add_to<T>(sums + j * h + k, of_z[j], left);
       for (int j = 0; j < 3; j++) store<T>(d_c + j * h + k, stays[j] + of_old[j], left);
     });
   }

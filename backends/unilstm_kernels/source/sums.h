@@ -18,6 +18,8 @@ template <class T, class F> INLINE void vectors(int64_t n, const F& f) {
   if (k < n) f(k, n - k);
 }
 
+template <class T> INLINE void add_to(T* to, Vec<T> more, int64_t left) { store<T>(to, load<T>(to, left) + more, left); }
+
 // The sum of n features; f(k, left) gives those from k on, and 0 in the place of those that are not there.
 template <class T, class F> INLINE T sum(int64_t n, const F& f) {
   constexpr int L = kLanes<T>, N = kPartial / L;

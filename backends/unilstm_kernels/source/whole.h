@@ -92,11 +92,12 @@ template <class T> struct Whole {
     const int64_t size = s.hidden / heads;
     return k / size * s.hidden + head * size + k % size;
   }
-  // The masks on h, and that on the h which section n of row b reads, or null.
+  // The masks on h, which of them section n reads by, and that of row b, or null.
   int64_t masks() const { return on_groups() ? groups : 1; }
+  int64_t mask_of(int64_t n) const { return on_groups() ? n : 0; }
   const T* mask(int64_t n, int64_t b) const {
     if (!s.array(kMask) || s.job.number[kMaskKind] == kOnCandidate) return nullptr;
-    return s.array(kMask) + ((on_groups() ? n : 0) * s.rows + b) * s.state;
+    return s.array(kMask) + (mask_of(n) * s.rows + b) * s.state;
   }
   const T* candidate_mask(int64_t t, int64_t b) const {
     bool there = s.array(kMask) && s.job.number[kMaskKind] == kOnCandidate;
@@ -114,6 +115,13 @@ template <class T> struct Whole {
   }
   // What is taken whole is new to the last bit.
   Vec<T> held(Vec<T> old, Vec<T> now, Vec<T> taken) const { return fma(taken, now, (splat((T)1) - taken) * old); }
+  // What is stored of c, from the old one, and what of its gradient reaches what the step computed. k: among the masks.
+  Vec<T> taken_c(const T* old, Vec<T> now, int64_t t, int64_t b, int64_t k, int64_t left) const {
+    return zoned_c() ? held(load<T>(old, left), now, let_c(t, b, k, left)) : now;
+  }
+  Vec<T> through_c(Vec<T> gradient, int64_t t, int64_t b, int64_t k, int64_t left) const {
+    return zoned_c() ? gradient * let_c(t, b, k, left) : gradient;
+  }
 
   // The row of weights that row k of what is computed from x belongs to.
   const T* of_x(int64_t k) const {

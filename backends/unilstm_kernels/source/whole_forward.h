@@ -221,12 +221,12 @@ template <class T> struct WholeForward {
     Panels<T> of = of_h;
     T* packed = of_h.packed && apart ? of_h.packed + item * W * w.depth : nullptr;
     if (apart) of = {packed, of_h.weight + item, of_h.row + item, of_h.rows + item, nullptr, 1, w.depth};
-    int64_t section = apart ? of_h.section[item] : 0, from = w.section(section).from, version = w.on_groups() ? section : 0;
+    int64_t section = apart ? of_h.section[item] : 0, from = w.section(section).from, mask = w.mask_of(section);
     for (int64_t start = active.from; start < active.to; start += kRowChunk) {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
-        rows[i] = (masked ? h_read + (version * s.rows + b) * s.state : h_of(t, b)) + from;
+        rows[i] = (masked ? h_read + (mask * s.rows + b) * s.state : h_of(t, b)) + from;
         to[i] = w.joint ? z_h_row(b) : z(in_chunk, b);
       }
       multiply(of, apart ? 0 : item, some, rows, to, w.joint ? kZero : kThere, nullptr, member);

@@ -115,8 +115,7 @@ template <class T> struct ForwardRow {
       Vec<T> o = load<T>(l.o + k, left), m = o * value<T>(s.output, load<T>(l.seen + k, left)), c = load<T>(stored + k, left);
       if (l.share) m = m * load<T>(l.share + k, left);
       pool(n, k, left, o, m, widest);
-      if (w.zoned_c()) c = w.held(load<T>(l.old + k, left), c, w.let_c(t, b, n * s.hidden + k, left));
-      store<T>(cells + n * s.hidden + k, c, left);
+      store<T>(cells + n * s.hidden + k, w.taken_c(l.old + k, c, t, b, n * s.hidden + k, left), left);
     });
   }
 

@@ -37,12 +37,10 @@ template <class T> struct BackwardRow {
     distribute();
     for (int64_t n = 0; n < w.lanes; n++) back(lane(n), n);
     if (w.attention) attended();
-    vectors<T>(w.all_width, [&](int64_t k, int64_t left) { add(sums + k, load<T>(dz + k, left), left); });
+    vectors<T>(w.all_width, [&](int64_t k, int64_t left) { add_to<T>(sums + k, load<T>(dz + k, left), left); });
     if (w.seen_again) seen_again();
     if (w.norm) unnormalized();
   }
-
-  static void add(T* to, Vec<T> more, int64_t left) { store<T>(to, load<T>(to, left) + more, left); }
 
   // What the step had of lane n.
   void recall(const Lane& l, int64_t n) const {
@@ -121,7 +119,7 @@ template <class T> struct BackwardRow {
       if (l.share) store<T>(d_share(n) + k, dm * o * out, left), dm = dm * load<T>(l.share + k, left);
       Vec<T> slope = s.output.kind == kTanh ? one - out * out : rare_slope<T>(s.output, load<T>(l.seen + k, left));
       store<T>(d_o + k, dm * out, left), store<T>(d_seen + k, dm * o * slope, left);
-      Vec<T> all = load<T>(d_old + k, left), let = w.zoned_c() ? all * w.let_c(t, b, n * s.hidden + k, left) : all;
+      Vec<T> all = load<T>(d_old + k, left), let = w.through_c(all, t, b, n * s.hidden + k, left);
       store<T>(d_new + k, let, left), store<T>(d_old + k, all - let, left);
     });
     gate(3, n, d_o, stored, d_new, l.few);
@@ -140,7 +138,7 @@ template <class T> struct BackwardRow {
       Vec<T> d = load<T>(d_seen + k, left);
       if (w.norm != kJoint) d += load<T>(d_new + k, left);
       if (!w.norm) return store<T>(d_new + k, d, left);
-      add(sums + w.sum_gamma_at + at + k, d * load<T>(normalized + k, left), left), add(sums + w.sum_beta_at + at + k, d, left);
+      add_to<T>(sums + w.sum_gamma_at + at + k, d * load<T>(normalized + k, left), left), add_to<T>(sums + w.sum_beta_at + at + k, d, left);
       store<T>(d_seen + k, d * load<T>(gamma + k, left), left);
     });
     if (!w.norm) return;
@@ -163,12 +161,12 @@ template <class T> struct BackwardRow {
       Vec<T> of_i = coupled ? d * (g - before) : d * g, of_f = d * before, of_g = d * i;
       if (l.share) {
         Vec<T> share = load<T>(l.share + k, left);
-        add(d_share(n) + k, d * (i * g - f * before), left);
+        add_to<T>(d_share(n) + k, d * (i * g - f * before), left);
         of_i = of_i * share, of_f = -(of_f * share), of_g = of_g * share, of_old = one - f * share;
       }
       if (mask) of_g = of_g * load<T>(mask + n * s.hidden + k, left);
       store<T>(d_i + k, of_i, left), store<T>(d_f + k, of_f, left), store<T>(d_g + k, of_g, left);
-      add(d_c + n * s.hidden + k, d * of_old, left);
+      add_to<T>(d_c + n * s.hidden + k, d * of_old, left);
     });
   }
 
@@ -179,7 +177,7 @@ template <class T> struct BackwardRow {
     int64_t at = n * w.lane_width + w.gate_at[k];
     if (w.seen_again && k != 2) {
       const T* more = d_c + w.lane_units + seen_place(k) * s.hidden;
-      vectors<T>(s.hidden, [&](int64_t j, int64_t left) { add(d + j, load<T>(more + j, left), left); });
+      vectors<T>(s.hidden, [&](int64_t j, int64_t left) { add_to<T>(d + j, load<T>(more + j, left), left); });
     }
     if (w.shared(k)) {
       for (int64_t j = 0; j < w.blocks; j++) few[j] = sum_of<T>(d + j * w.unit, w.unit);
@@ -198,7 +196,7 @@ template <class T> struct BackwardRow {
         int64_t j = m * each + q;
         Vec<T> one = w.shared(k) ? splat(dz[at + m]) : load<T>(dz + at + j, left);
         store<T>(to + j, fma(one, load<T>(seen + j, left), load<T>(to + j, left)), left);
-        add(d_seen + j, one * load<T>(v + j, left), left);
+        add_to<T>(d_seen + j, one * load<T>(v + j, left), left);
       });
   }
 
@@ -243,7 +241,7 @@ template <class T> struct BackwardRow {
   void scaled(Array gamma, int64_t normalized, int64_t sum) const {
     vectors<T>(w.width, [&](int64_t k, int64_t left) {
       Vec<T> d = load<T>(dz + k, left);
-      add(sums + sum + k, d * load<T>(kept + normalized + k, left), left);
+      add_to<T>(sums + sum + k, d * load<T>(kept + normalized + k, left), left);
       store<T>(spare(4) + k, d * load<T>(w.s.array(gamma) + k, left), left);
     });
   }
