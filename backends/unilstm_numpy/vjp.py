@@ -84,7 +84,7 @@ class _Run:
         of_states: list[tuple[Array, Array]] = []
         for k in reversed(range(spec.num_layers)):
             layer, results = self.done[k]
-            above, d_x = d, None
+            d_x = None
             at = slice(k * count, (k + 1) * count)
             of_results = zip(d_h[at], d_c[at], every_c, strict=True)
             into = [dict(zip(job.GRADIENTS_IN[1:], one, strict=True)) for one in of_results]
@@ -96,8 +96,8 @@ class _Run:
                 of_layer.append((gradients["h_0"], gradients["c_0"]))
             of_states = of_layer + of_states
             every_c = [None] * count
-            d = self.masked(f"dropout_l{k}", d_x)
-            d = above + d if k and spec.residual else d
+            d_x = self.masked(f"dropout_l{k}", d_x)
+            d = d + d_x if k and spec.residual else d_x
         return {"x": calls.give_back(OPS, spec, self.call, d), **self._of_states(of_states), **found}
 
     def _sequence(self, d: Any, size: int) -> Array:
