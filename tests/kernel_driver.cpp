@@ -44,7 +44,7 @@ struct Sizes { int64_t z, x_rows, peeps, state, again, kept, groups, units; };
 template <class T> static void draw_sizes(Arrays<T>& a) {
   int64_t* n = a.job.number;
   n[kSteps] = 1 + a.below(5), n[kRows] = 1 + a.below(14), n[kInputs] = 1 + a.below(40);
-  n[kNumLanes] = n[kHeads] = 1, n[kDouble] = sizeof(T) == 8;
+  n[kStrideB] = n[kInputs], n[kNumLanes] = n[kHeads] = 1, n[kDouble] = sizeof(T) == 8;
 }
 
 template <class T> static void draw_threads(Arrays<T>& a) {
@@ -89,7 +89,6 @@ template <class T> static Sizes draw(Arrays<T>& a) {
   if (whole) n[kNorm] = a.below(4), a.job.real[kNormEps] = 1e-3;
   n[kGateKind] = a.below(11), n[kCellKind] = a.below(11), n[kOutputKind] = a.below(11);
   n[kReverse] = a.below(2), draw_threads(a);
-  n[kStrideB] = n[kInputs];
   for (int k = 0; k < 6; k++) a.job.real[k] = 0.3;
   for (int k = 6; k < kNormEps; k++) a.job.real[k] = a.below(2) ? 0.4 : 0.0;
   if (whole) a.job.real[kZoneoutHidden] = a.below(2) * 0.1, a.job.real[kZoneoutCell] = a.below(2) * 0.3;
