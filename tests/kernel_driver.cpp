@@ -10,7 +10,7 @@
 #include "job.h"
 #include "masks_job.h"
 
-extern "C" int unilstm_run(const Job*, int64_t, int);
+extern "C" int unilstm_run(Job*, int64_t, int);
 extern "C" int unilstm_mask(const MaskJob*);
 extern "C" int unilstm_use_set(const char*);
 extern "C" void unilstm_forget(Packed*, int64_t);
@@ -198,6 +198,67 @@ template <class T> static void normalised(Job& job) {
   }
 }
 
+// Three layers one upon the other, each like a job: by one call what they are one by one.
+template <class T> struct Layers {
+  static constexpr int kCount = 3;
+  Arrays<T>& a;
+  Job jobs[kCount];
+  std::vector<std::vector<T>> weights, results;
+
+  // The layers above read what that below makes: their weights of x are as wide.
+  explicit Layers(Arrays<T>& arrays) : a(arrays) {
+    for (int n = 0; n < kCount; n++) {
+      Job& job = jobs[n] = a.job;
+      if (!n) continue;
+      for (Array which : {kWeightIh, kWeightXh, kWeightXa})
+        if (job.array[which]) {
+          job.array[which] = add(weights, size(a, which) / job.number[kInputs] * job.number[kState], (T)0);
+          for (T& v : weights.back()) v = (T)((double)a.random() / 4294967296.0 - 0.5);
+        }
+      job.number[kInputs] = job.number[kState];
+    }
+  }
+  static T* add(std::vector<std::vector<T>>& to, size_t count, T fill) { return to.emplace_back(count, fill).data(); }
+  static size_t size(const Arrays<T>& a, int which) {
+    for (const std::vector<T>& one : a.all)
+      if (one.data() == a.job.array[which]) return one.size();
+    return 0;
+  }
+  void fresh() {
+    results.clear(), results.reserve(kCount * kArrays);
+    const int64_t s = a.job.number[kState], i = a.job.number[kInputs], all = a.job.number[kSteps] * a.job.number[kRows] * s;
+    for (int n = 0; n < kCount; n++)
+      for (int which = kY; which < kPacked; which++) {
+        if (which > kRaw && which < kDx) continue;  // given
+        bool of_x = which == kDx || which == kDWeightIh || which == kDWeightXh || which == kDWeightXa;
+        size_t count = n && which == kDx ? all : n && of_x ? size(a, which) / i * s : size(a, which);
+        jobs[n].array[which] = count ? add(results, count, (T)NAN) : nullptr;
+      }
+  }
+  void run(bool at_once) {
+    fresh();
+    for (int backward = 0; backward < 2; backward++)
+      for (int k = 0; k < kCount; k++) {
+        int n = backward ? kCount - 1 - k : k;
+        jobs[n].number[kStacked] = at_once && n;
+        if (at_once && k == kCount - 1 && unilstm_run(jobs, kCount, backward)) printf("no memory\n");
+        if (at_once) continue;
+        if (!backward && n) jobs[n].array[kX] = jobs[n - 1].array[kY], strides(jobs[n], kStrideT);
+        if (backward && k) jobs[n].array[kDy] = jobs[n + 1].array[kDx], strides(jobs[n], kDyStrideT);
+        if (unilstm_run(&jobs[n], 1, backward)) printf("no memory\n");
+      }
+  }
+  static void strides(Job& job, int which) { job.number[which] = job.number[kRows] * job.number[kState], job.number[which + 1] = job.number[kState]; }
+  void check() {
+    run(false);
+    std::vector<std::vector<T>> want;
+    want.swap(results);
+    run(true);
+    for (size_t k = 0; k < want.size(); k++)
+      if (memcmp(want[k].data(), results[k].data(), want[k].size() * sizeof(T))) return (void)printf("layers at once differ\n");
+  }
+};
+
 constexpr unsigned kLstms = 500, kOthers = 150;  // jobs of each
 
 template <class T> static void one(unsigned seed) {
@@ -239,6 +300,7 @@ template <class T> static void one(unsigned seed) {
       const unsigned char* bytes = (const unsigned char*)&v;
       for (size_t j = 0; j < sizeof(T); j++) digest = (digest ^ bytes[j]) * 1099511628211u;
     }
+  if (paired && seed % 4 == 1) Layers<T>(a).check();
 }
 
 static void mask(uint32_t count) {

@@ -34,7 +34,12 @@ def speed(out: Path, *said: str) -> None:
 
 
 def test_the_command_measures_and_writes_tables_numbers_and_plots_also_in_parts(tmp_path: Path) -> None:
-    together = {"accuracy", "company", "directions"}  # studies of other frameworks, in which NumPy has no part
+    together = {
+        "accuracy",
+        "company",
+        "directions",
+        "stacks",
+    }  # studies of other frameworks, in which NumPy has no part
     speed(tmp_path)
     measured = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["studies"]
     assert set(measured) == {*studies.STUDIES, "memory"} - together

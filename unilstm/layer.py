@@ -48,7 +48,13 @@ class LayerMethods:
         def run_layer(k: int, layer_call: LayerCall) -> Any:
             return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)
 
-        y, (h_n, c_n), every_c = forward(ops, spec, params, call, run_layer, masks=masks, cells=cells)
+        def run_stack(layers: LayerCall) -> Any:
+            path = choose(paths, self.path, 0, layers)[0]
+            return None if path.run_stack is None else path.run_stack(layers)
+
+        y, (h_n, c_n), every_c = forward(
+            ops, spec, params, call, run_layer, run_stack=run_stack, masks=masks, cells=cells
+        )
         y = calls.give_back(ops, spec, call, y)
         finals = calls.give_back_state(ops, spec, call, h_n, c_n)
         return (y, finals) if every_c is None else (y, finals, calls.give_back_cells(ops, spec, call, every_c))

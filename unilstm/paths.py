@@ -6,18 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .errors import PathError
-from .run import DirectionResult, LayerCall
+from .run import DirectionResult, LayerCall, RunStack
 
 PATHS = ("auto", "native", "kernel", "parallel", "fused", "composed")
 
 
 @dataclass(frozen=True)
 class Path:
-    """One way to run a layer. refusal: why it cannot serve this layer and call, or None if it can."""
+    """One way to run a layer. refusal: why it cannot serve this layer and call, or None if it can.
+
+    run_stack: a way to run several at once (LayerCall.stacked), if there is one: where it serves the first of them.
+    """
 
     name: str
     refusal: Callable[[int, LayerCall | None], str | None]
     run: Callable[[int, LayerCall], list[DirectionResult]]
+    run_stack: RunStack | None = None
 
 
 @dataclass(frozen=True)

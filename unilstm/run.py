@@ -21,7 +21,11 @@ from .spec import LSTMSpec
 
 @dataclass
 class LayerCall:
-    """What one layer of the stack is asked to do. One entry a direction in states and p."""
+    """What one layer of the stack is asked to do. One entry a direction in states and p.
+
+    stacked: or what several layers are, of one direction each and the same one, every one upon the y of the one before
+    it. One entry a layer then; x is the first's, masks and cells are not wanted, and the last one's y is the stack's.
+    """
 
     x: Tensor  # [T, B, F]
     states: list[tuple[Tensor, Tensor]]  # (h [B, P or H], c [B, slots·H])
@@ -31,6 +35,7 @@ class LayerCall:
     cells: bool = False  # is the sequence of c wanted too?
     masks: list[dict[str, Tensor]] | None = None  # by kind (layer_masks.py), in training with such a dropout
     scratch: dict[str, Tensor] = field(default_factory=dict)  # shared by the layers of one call
+    stacked: bool = False
 
     def valid(self, ops: Ops) -> Tensor | None:
         """[T, B, 1]: is step t before the row's length? Worked out once a call."""
@@ -74,6 +79,7 @@ class DirectionResult:
 
 
 RunLayer = Callable[[int, LayerCall], list[DirectionResult]]
+RunStack = Callable[[LayerCall], "list[DirectionResult] | None"]  # None: the layers are to be run one after the other
 ScanDirection = Callable[..., DirectionResult]  # the arguments of scan_direction
 
 
@@ -84,15 +90,22 @@ def forward(
     call: calls.Call,
     run_layer: RunLayer,
     *,
+    run_stack: RunStack | None = None,
     masks: Masks | None = None,
     cells: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
-    """Run the stack. masks: of training; None in evaluation.
+    """Run the stack. masks: of training; None in evaluation. run_stack: all layers at once, where nothing is done
+    between them.
 
     Returns y [T, B, O], (h_n [L·D, B, P or H], c_n [L·D, B, slots·H]) and, if wanted, c of every step of the last
     layer [T, B, D·slots·H], forward direction first.
     """
     states = calls.initial_state(ops, spec, params, call)
+    if run_stack is not None and masks is None and not cells and spec.plain_stack:
+        p = [weights_of(spec, params, k, 0) for k in range(spec.num_layers)]
+        every = run_stack(LayerCall(call.x, states, p, call.lengths, call.known_lengths, stacked=True))
+        if every is not None:
+            return every[-1].y, (ops.stack([r.h for r in every]), ops.stack([r.c for r in every])), None
     count = spec.num_directions
     x: Tensor = call.x
     finals: list[DirectionResult] = []

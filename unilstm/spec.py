@@ -203,6 +203,11 @@ class LSTMSpec:
             return (False, True)
         return (self.direction == "reverse" or (self.direction == "alternating" and layer % 2 == 1),)
 
+    @property
+    def plain_stack(self) -> bool:
+        """Several layers of one direction, each of which reads what the one below makes, in its order, and no more?"""
+        return self.num_layers > 1 and self.direction in ("forward", "reverse") and not self.residual
+
     def replace(self, **changes: Any) -> LSTMSpec:
         """The same spec with some fields changed, validated again."""
         return dataclasses.replace(self, **_known(changes))

@@ -36,7 +36,8 @@ class Engine:
     forward(plan, givens, keep): y [T, B, D·S]; of each direction h [B, S], c [B, C]; then, where wanted or kept, every
     c [T, B, C]; then what else is kept. backward(plan, givens, kept, cotangents, wanted): the gradients of the wanted
     ones of what was given, in their order, from what forward returned and the cotangents that there are, as
-    job.GRADIENTS_IN names them; that of y is the first direction's.
+    job.GRADIENTS_IN names them; that of y is the first direction's. Of a stack y is the last layer's, and so is the
+    cotangent.
     """
 
     forward: Callable[..., list[Array]]
@@ -46,7 +47,8 @@ class Engine:
 @dataclass(frozen=True)
 class Plan:
     """What is static of a layer. reverse: of each direction. arrays, fixed: the names of what a direction is given that
-    has a gradient, and has none. Arrays are flat where JAX sees them, one direction's after the other's."""
+    has a gradient, and has none. Arrays are flat where JAX sees them, one direction's after the other's. stacked: of
+    layers one upon the other; all but the first are given no x, the first of the arrays."""
 
     engine: Engine
     spec: LSTMSpec
@@ -54,6 +56,16 @@ class Plan:
     cells: bool
     arrays: tuple[str, ...]
     fixed: tuple[str, ...]
+    stacked: bool = False
+
+    def names(self) -> list[tuple[str, ...]]:
+        """Of the arrays of each direction."""
+        return [self.arrays[1:] if self.stacked and n else self.arrays for n in range(len(self.reverse))]
+
+    def by_name(self, arrays: Sequence[Any]) -> list[dict[str, Any]]:
+        """The arrays, or what there is of each of them, of each direction."""
+        every = iter(arrays)
+        return [{name: next(every) for name in names} for names in self.names()]
 
     def parts(self, every: Sequence[Any]) -> list[Sequence[Any]]:
         """Those of each direction, who have as many."""
@@ -61,9 +73,8 @@ class Plan:
         return [every[n * count : (n + 1) * count] for n in range(len(self.reverse))]
 
     def givens(self, arrays: Sequence[Array], fixed: Sequence[Array]) -> list[dict[str, Array]]:
-        names = (*self.arrays, *self.fixed)
-        both = zip(self.parts(arrays), self.parts(fixed), strict=True)
-        return [dict(zip(names, (*one, *more), strict=True)) for one, more in both]
+        both = zip(self.by_name(arrays), self.parts(fixed), strict=True)
+        return [{**one, **dict(zip(self.fixed, more, strict=True))} for one, more in both]
 
 
 def alike(arrays: list[Array]) -> list[Array]:
@@ -120,21 +131,23 @@ def _keeping_jvp(plan: Plan, primals: Any, tangents: Any) -> Any:
 
 def _arguments(plan: Plan, args: Any) -> tuple[Any, Any, Any, Any]:
     """Those of `tangent`: arrays, fixed, what _keeping returned, tangents of the arrays."""
-    directions, args = len(plan.reverse), tuple(args)
-    count, fixed = directions * len(plan.arrays), directions * len(plan.fixed)
+    args, count, fixed = tuple(args), sum(map(len, plan.names())), len(plan.reverse) * len(plan.fixed)
     return args[:count], args[count : count + fixed], args[count + fixed : -count], args[-count:]
 
 
 def composed(plan: Plan, arrays: Any, fixed: Any) -> Any:
     """y, and of each direction h, c, every c by the equations."""
-    both = zip(plan.reverse, plan.parts(arrays), plan.parts(fixed), strict=True)
-    every = [_composed(plan, *direction) for direction in both]
-    return OPS.concat([y for y, *_ in every]), *(one for _, *rest in every for one in rest)
+    ys: list[Array] = []
+    others: list[Array] = []
+    for reverse, given in zip(plan.reverse, plan.givens(arrays, fixed), strict=True):
+        y, *rest = _composed(plan, reverse, given if "x" in given else {"x": ys[-1], **given})
+        ys.append(y)
+        others += rest
+    return (ys[-1] if plan.stacked else OPS.concat(ys)), *others
 
 
-def _composed(plan: Plan, reverse: bool, arrays: Any, fixed: Any) -> Any:
-    given, extra = dict(zip(plan.arrays, arrays, strict=True)), dict(zip(plan.fixed, fixed, strict=True))
-    p, masks, lengths = job.parameters(plan.spec, given), job.masks(extra), extra.get("lengths")
+def _composed(plan: Plan, reverse: bool, given: dict[str, Array]) -> Any:
+    p, masks, lengths = job.parameters(plan.spec, given), job.masks(given), given.get("lengths")
     x, state = given["x"], (given["h_0"], given["c_0"])
     if not lstm.elementwise(plan.spec) or (masks and plan.spec.recurrent_dropout_kind != "state"):
         call = LayerCall(x, [state], [p], lengths, cells=True)
@@ -191,8 +204,8 @@ def _back(plan: Plan, needs: Any, there: Any, arrays: Any, fixed: Any, kept: Any
     of_results = [
         {name: next(given) for name, one in zip(of_rest, part, strict=True) if one} for part in plan.parts(there[1:])
     ]
-    of_results[0] |= first
-    wanted = [[name for name, need in zip(plan.arrays, part, strict=True) if need] for part in plan.parts(needs)]
+    of_results[-1 if plan.stacked else 0] |= first
+    wanted = [[name for name, need in of.items() if need] for of in plan.by_name(needs)]
     return tuple(plan.engine.backward(plan, plan.givens(arrays, fixed), kept, of_results, wanted))
 
 

@@ -54,18 +54,16 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
 
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    """One layer. Past a row's length nothing of x is read."""
-    reverse, givens, of_masks = spec.reversed_directions(layer), [], []
+    """One layer, or a stack of them. Past a row's length nothing of x is read."""
+    reverse, givens = job.reversed_ones(spec, layer, call), job.tensors(call)
     lengths = {} if call.lengths is None else {"lengths": call.lengths.astype(jnp.int32)}
-    for state, p, masks in zip(call.states, call.p, call.all_masks(), strict=True):
-        givens.append(job.tensors(call, state, p, masks))
-        of_masks.append(job.fixed(masks) | lengths)
-    plan = Plan(_ENGINE, spec, reverse, call.cells, tuple(givens[0]), tuple(of_masks[0]))
+    of_masks = [job.fixed(masks) | lengths for masks in call.all_masks()]
+    plan = Plan(_ENGINE, spec, reverse, call.cells, tuple(givens[0]), tuple(of_masks[0]), call.stacked)
     every = derivatives.alike([jnp.asarray(a) for given in (*givens, *of_masks) for a in given.values()])
-    count = len(reverse) * len(plan.arrays)
+    count = sum(map(len, givens))
     y, *rest = derivatives.run(plan, tuple(every[:count]), tuple(every[count:]))
     found = [(h, c, *cells) for h, c, *cells in plan.parts(rest)]
-    joined = len(reverse) > 1
+    joined = len(reverse) > 1 and not call.stacked
     return [DirectionResult(y, h, c, cells[0] if cells else None, joined) for h, c, *cells in found]
 
 
@@ -73,13 +71,13 @@ def _call(
     plan: Plan, givens: list[dict[str, Array]], results: list[dict[str, tuple[int, ...]]], backward: bool
 ) -> list[list[Array]]:
     """Of each direction. givens and results: by the names of job.ARRAYS; the shapes of results. y and its gradient,
-    which are the layer's, are the first direction's here."""
+    which are the layer's, are the first direction's here, or each its own of the layers of a stack."""
     x, equations = givens[0]["x"], job.equations(plan.spec)
     _, rows, inputs = x.shape
     threads = library.threads() if library.own_threads() else 0  # 0: as many as XLA has
     numbers = []
     for n, reverse in enumerate(plan.reverse):
-        rest = (reverse, (rows * inputs, inputs), None, x.dtype == jnp.float64, threads, 0)
+        rest = (reverse, (rows * inputs, inputs), None, x.dtype == jnp.float64, threads, 0, plan.stacked)
         numbers += job.numbers(equations, x.shape, len(plan.reverse), n, *rest)
     more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
     made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for of in results for shape in of.values()]
@@ -104,23 +102,31 @@ def _places(every: list[dict[str, Any]]) -> Any:
 
 def _forward(plan: Plan, givens: list[dict[str, Array]], keep: bool) -> list[Array]:
     equations, (steps, rows, _) = job.equations(plan.spec), givens[0]["x"].shape
-    shapes = equations.made_shapes(steps, rows, keep=keep, cells=plan.cells)
-    y = {"y": (steps, rows, len(givens) * equations.state)}
-    every = _call(plan, givens, [y | shapes, *([shapes] * (len(givens) - 1))], backward=False)
-    return [array for one in every for array in one]
+    how = {"stacked": plan.stacked, "keep": keep, "cells": plan.cells}
+    shapes = equations.made_shapes(steps, rows, len(givens), **how)
+    made = _call(plan, givens, shapes, backward=False)
+    every = [dict(zip(of, one, strict=True)) for of, one in zip(shapes, made, strict=True)]
+    found = [every[-1 if plan.stacked else 0]["y"]]
+    for of in every:
+        y = of.pop("y", None)
+        found += [*of.values(), *([y] if plan.stacked and keep else [])]
+    return found
 
 
 def _backward(
     plan: Plan, givens: list[dict[str, Array]], kept: Any, cotangents: list[dict[str, Array]], wanted: list[list[str]]
 ) -> list[Array]:
     steps, rows, _ = givens[0]["x"].shape
-    names = tuple(job.equations(plan.spec).kept_shapes(steps, rows))
+    equations = job.equations(plan.spec)
+    names = ("cells", *equations.kept_shapes(steps, rows), *(["y"] if plan.stacked else []))
     everything, shapes = [], []
     y, *rest = kept
     for given, (_, _, *held), into, some in zip(givens, plan.parts(rest), cotangents, wanted, strict=True):
-        everything.append({**given, **dict(zip(("cells", *names), held, strict=True)), **into})
-        shapes.append({job.gradient_name(name): given[name].shape for name in some})
-    everything[0]["y"] = y
+        of_x = {"d_x": (steps, rows, equations.state)} if plan.stacked and shapes else {}
+        everything.append({**given, **dict(zip(names, held, strict=True)), **into})
+        shapes.append({job.gradient_name(name): given[name].shape for name in some} | of_x)
+    if not plan.stacked:
+        everything[0]["y"] = y
     found = _call(plan, everything, shapes, backward=True)
     every = [dict(zip(of, one, strict=True)) for of, one in zip(shapes, found, strict=True)]
     return [of[job.gradient_name(name)] for of, some in zip(every, wanted, strict=True) for name in some]

@@ -11,7 +11,7 @@ import jax
 
 from unilstm import parallel
 from unilstm.paths import Path
-from unilstm.run import composed
+from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 
 from . import cudnn, kernel
@@ -21,7 +21,11 @@ from .scan import scan
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
     one = Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan))
-    own = Path("kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call))
+
+    def run(layer: int, call: LayerCall) -> list[DirectionResult]:
+        return kernel.run(spec, layer, call)
+
+    own = Path("kernel", lambda k, call: kernel.refusal(spec, call), run, lambda call: run(0, call))
     native = Path("native", lambda k, call: cudnn.refusal(spec, call), lambda k, call: cudnn.run(spec, k, call))
     at_once = tuple(map(_if_right, parallel.paths(OPS, spec)))
     # XLA's sequential loop on a CPU has less memory to go through (measured: 0.5 to 1.1 of the parallel scan's time).

@@ -15,8 +15,8 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stride_t", "stride_b", "y_from", "y_stride_t",
-    "y_stride_b", "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
+    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stacked", "stride_t", "stride_b", "y_from",
+    "y_stride_t", "y_stride_b", "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
 # What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
@@ -106,12 +106,21 @@ class Equations(NamedTuple):
             shapes["raw"] = (steps, rows, self.state)
         return shapes
 
-    def made_shapes(self, steps: int, rows: int, *, keep: bool, cells: bool) -> dict[str, tuple[int, ...]]:
-        """What a forward call makes for each direction: all of RESULTS but y, and what is kept."""
-        shapes: dict[str, tuple[int, ...]] = {"h_n": (rows, self.state), "c_n": (rows, self.remembered)}
-        if keep or cells:
-            shapes["cells"] = (steps, rows, self.remembered)
-        return shapes | self.kept_shapes(steps, rows) if keep else shapes
+    def made_shapes(
+        self, steps: int, rows: int, count: int, *, stacked: bool, keep: bool, cells: bool
+    ) -> list[dict[str, tuple[int, ...]]]:
+        """What a forward call makes for each of so many directions, or layers of a stack: RESULTS, and what is kept.
+        Directions have one y, which is the first's here."""
+        found = []
+        for n in range(count):
+            shapes: dict[str, tuple[int, ...]] = {}
+            if stacked or not n:
+                shapes["y"] = (steps, rows, self.state if stacked else count * self.state)
+            shapes |= {"h_n": (rows, self.state), "c_n": (rows, self.remembered)}
+            if keep or cells:
+                shapes["cells"] = (steps, rows, self.remembered)
+            found.append(shapes | self.kept_shapes(steps, rows) if keep else shapes)
+        return found
 
 
 def equations_of(spec: LSTMSpec) -> Equations:
@@ -155,10 +164,21 @@ def fixed(masks: Mapping[str, Any]) -> dict[str, Any]:
     return {name: masks[kind] for kind, name in _MASKS.items() if kind in masks}
 
 
-def tensors(call: LayerCall, state: Any, p: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
-    """What a direction is given that can have a gradient, by the names of GIVEN. The mask of x is multiplied in."""
-    x = call.x * masks["input"] if "input" in masks else call.x
-    return {"x": x, "h_0": state[0], "c_0": state[1], **given(p)}
+def tensors(call: LayerCall) -> list[dict[str, Any]]:
+    """What each direction is given that can have a gradient, by the names of GIVEN. The mask of x is multiplied in. Of
+    the layers of a stack the first alone is given an x."""
+    found = []
+    for n, ((h, c), p, masks) in enumerate(zip(call.states, call.p, call.all_masks(), strict=True)):
+        x = call.x * masks["input"] if "input" in masks else call.x
+        of_x = {} if call.stacked and n else {"x": x}
+        found.append({**of_x, "h_0": h, "c_0": c, **given(p)})
+    return found
+
+
+def reversed_ones(spec: LSTMSpec, layer: int, call: LayerCall) -> tuple[bool, ...]:
+    """Of each direction, or of each layer of a stack: does it run right to left?"""
+    every = spec.reversed_directions(layer)
+    return every * len(call.states) if call.stacked else every
 
 
 def masks(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,10 +192,11 @@ def gradient_name(role: str) -> str:
 
 
 class Direction(NamedTuple):
-    """What one direction of a layer reads and writes.
+    """What one direction of a layer reads and writes, or one layer of a stack.
 
     strides: of x [T, B, I], in elements, its features side by side. arrays: by the names of ARRAYS, those that there
-    are; dense, but for x and d_y. y and d_y are the layer's [T, B, D·S], all directions side by side.
+    are; dense, but for x and d_y. y and d_y are the layer's [T, B, D·S], all directions side by side. Of a stack x is
+    the first's and d_y the last's, and every other one needs d_x.
     """
 
     reverse: bool
@@ -199,13 +220,15 @@ def numbers(
     double: bool,
     threads: int,
     openmp: int,
+    stacked: bool = False,
 ) -> tuple[int, ...]:
     """Those of NUMBERS, for one of so many directions; see `run`. Its y begins where that of the one before it ends."""
-    state = equations.state
-    width = directions * state
-    y = (shape[1] * width, width)
+    state, upon = equations.state, stacked and one > 0
+    (steps, rows, inputs), width = shape, state if stacked else directions * state
+    sizes = (steps, rows, state if upon else inputs)
+    y, at = (rows * width, width), 0 if stacked else one * state
     d_y = y if d_y_strides is None else d_y_strides[:2]
-    return (*shape, *equations.numbers, reverse, *strides[:2], one * state, *y, *d_y, double, threads, openmp)
+    return (*sizes, *equations.numbers, reverse, upon, *strides[:2], at, *y, *d_y, double, threads, openmp)
 
 
 def run(
@@ -219,8 +242,10 @@ def run(
     backward: bool,
     threads: int,
     openmp: int = 0,
+    stacked: bool = False,
 ) -> None:
-    """Run a layer: all its directions, at once where that is faster. shape: of x [T, B, I]. double: float64?
+    """Run a layer: all its directions, at once where that is faster; or, stacked, layers each upon the one before it,
+    all in one order of the steps. shape: of x [T, B, I]. double: float64?
 
     pointer: of an array. d_y_strides: where it is not dense; its features are side by side. threads: at most; openmp:
     those of the OpenMP runtime that the framework has loaded: the address of its GOMP_parallel, or 1, to look for it
@@ -229,7 +254,7 @@ def run(
     count, rest = len(directions), (d_y_strides, double, threads, openmp)
     jobs = (Job * count)()
     for n, (job, (reverse, strides, arrays)) in enumerate(zip(jobs, directions, strict=True)):
-        job.number[:] = numbers(equations, shape, count, n, reverse, strides, *rest)
+        job.number[:] = numbers(equations, shape, count, n, reverse, strides, *rest, stacked)
         job.real[:] = equations.reals
         pointers = job.array
         for name, array in arrays.items():

@@ -19,59 +19,65 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
 
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
+    """One layer, or a stack of them from this one on."""
     return Layer(spec, layer, call).forward(keep=False)
 
 
 class Layer:
-    """One layer of one call; what backward() needs of forward(keep=True) stays here."""
+    """One layer of one call, or a stack of them; what backward() needs of forward(keep=True) stays here."""
 
     def __init__(self, spec: LSTMSpec, layer: int, call: LayerCall) -> None:
-        self.equations, self.cells = job.equations(spec), call.cells
+        self.equations, self.call, self.shape = job.equations(spec), call, call.x.shape
         lengths = {} if call.lengths is None else {"lengths": np.ascontiguousarray(call.lengths, np.int32)}
-        every = zip(spec.reversed_directions(layer), call.states, call.p, call.all_masks(), strict=True)
-        self.directions = [_direction(call, *one, lengths) for one in every]
+        every = zip(job.reversed_ones(spec, layer, call), job.tensors(call), call.all_masks(), strict=True)
+        self.directions = [_direction(reverse, given | job.fixed(masks), lengths) for reverse, given, masks in every]
 
     def forward(self, *, keep: bool) -> list[DirectionResult]:
-        x, count = self.directions[0].arrays["x"], len(self.directions)
-        y = np.empty((*x.shape[:2], count * self.equations.state), x.dtype)
-        shapes = self.equations.made_shapes(*x.shape[:2], keep=keep, cells=self.cells)
-        made = [{"y": y, **{n: np.empty(shape, x.dtype) for n, shape in shapes.items()}} for _ in self.directions]
+        (steps, rows, _), count, call = self.shape, len(self.directions), self.call
+        shapes = self.equations.made_shapes(steps, rows, count, stacked=call.stacked, keep=keep, cells=call.cells)
+        made = [{n: np.empty(shape, call.x.dtype) for n, shape in of.items()} for of in shapes]
+        made = [{"y": made[0]["y"], **of} for of in made]
         self._run(made, backward=False)
         if keep:
             self.directions = [
                 one._replace(arrays={**one.arrays, **results})
                 for one, results in zip(self.directions, made, strict=True)
             ]
-        cells = [r["cells"] if self.cells else None for r in made]
-        return [DirectionResult(y, r["h_n"], r["c_n"], c, count > 1) for r, c in zip(made, cells, strict=True)]
+        joined = count > 1 and not call.stacked
+        return [
+            DirectionResult(r["y"], r["h_n"], r["c_n"], r.get("cells") if call.cells else None, joined) for r in made
+        ]
 
     def backward(self, d_y: Array, into: list[dict[str, Array | None]]) -> list[dict[str, Array]]:
         """For each direction the gradients of x, h_0, c_0 and the parameters, by role, from those of the results: of
-        the layer's y [T, B, D·S], and of each direction's others by the names of job.GRADIENTS_IN."""
-        d_y, strides = _rows_dense(np.asarray(d_y, self.directions[0].arrays["x"].dtype))
+        the layer's y [T, B, D·S], and of each direction's others by the names of job.GRADIENTS_IN. Of a stack x is the
+        first layer's, and y the last's."""
+        dtype = self.call.x.dtype
+        d_y, strides = _rows_dense(np.asarray(d_y, dtype))
         made, given = [], []
         for one, of_results in zip(self.directions, into, strict=True):
-            dtype = one.arrays["x"].dtype
             dense = {n: np.ascontiguousarray(a, dtype) for n, a in of_results.items() if a is not None}
             given.append({"d_y": d_y, **dense})
-            names = [name for name in job.GRADIENTS if name[2:] in one.arrays]
-            made.append({name: np.empty(one.arrays[name[2:]].shape, dtype) for name in names})
+            found = [name for name in job.GRADIENTS if name[2:] in one.arrays]
+            made.append({name: np.empty(one.arrays[name[2:]].shape, dtype) for name in found})
+        if self.call.stacked:
+            below = [{"d_x": np.empty(one.arrays["y"].shape, dtype)} for one in self.directions[:-1]]
+            given = [of | more for of, more in zip(given, [{}, *below], strict=True)]
         self._run([g | m for g, m in zip(given, made, strict=True)], backward=True, d_y_strides=strides)
         return [{name[2:]: array for name, array in found.items()} for found in made]
 
     def _run(self, more: list[dict[str, Array]], **how: Any) -> None:
         directions = [one._replace(arrays={**one.arrays, **m}) for one, m in zip(self.directions, more, strict=True)]
-        x, threads = directions[0].arrays["x"], library.threads()
-        double = x.dtype == np.float64
-        job.run(self.equations, x.shape, double, directions, _pointer, threads=threads, **how)
+        double, stacked = self.call.x.dtype == np.float64, self.call.stacked
+        how |= {"threads": library.threads(), "stacked": stacked}
+        job.run(self.equations, self.shape, double, directions, _pointer, **how)
 
 
-def _direction(
-    call: LayerCall, reverse: bool, state: Any, p: Any, masks: Any, lengths: dict[str, Array]
-) -> job.Direction:
-    arrays = job.tensors(call, state, p, masks) | job.fixed(masks)
-    x, strides = _rows_dense(arrays.pop("x"))
-    given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
+def _direction(reverse: bool, arrays: dict[str, Any], lengths: dict[str, Array]) -> job.Direction:
+    given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None and name != "x"}
+    if "x" not in arrays:
+        return job.Direction(reverse, (0, 0), {**given, **lengths})
+    x, strides = _rows_dense(arrays["x"])
     return job.Direction(reverse, strides, {"x": x, **given, **lengths})
 
 

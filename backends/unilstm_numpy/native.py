@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unilstm.paths import Path
-from unilstm.run import composed
+from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 
 from . import kernel
@@ -11,7 +11,10 @@ from .ops import OPS
 
 
 def paths(spec: LSTMSpec) -> tuple[Path, ...]:
+    def run(layer: int, call: LayerCall) -> list[DirectionResult]:
+        return kernel.run(spec, layer, call)
+
     return (
-        Path("kernel", lambda k, call: kernel.refusal(spec, call), lambda k, call: kernel.run(spec, k, call)),
+        Path("kernel", lambda k, call: kernel.refusal(spec, call), run, lambda call: run(0, call)),
         Path("composed", lambda k, call: None, lambda k, call: composed(OPS, spec, k, call)),
     )

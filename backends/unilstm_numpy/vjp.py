@@ -31,7 +31,7 @@ def vjp(
     spec, params = layer.spec, layer._tensors()
     call = calls.receive(OPS, spec, str(next(iter(params.values())).dtype), x, state, lengths)
     run = _Run(layer, call, None if masks is None else _Kept(masks))
-    y, (h, c), every_c = forward(OPS, spec, params, call, run.layer, masks=run.masks, cells=cells)
+    y, (h, c), every_c = forward(OPS, spec, params, call, run.layer, run_stack=run.stack, masks=run.masks, cells=cells)
     outputs = calls.give_back(OPS, spec, call, y), calls.give_back_state(OPS, spec, call, h, c)
     return (outputs if every_c is None else (*outputs, calls.give_back_cells(OPS, spec, call, every_c))), run.pull
 
@@ -52,7 +52,7 @@ class _Run:
 
     def __init__(self, layer: Any, call: calls.Call, masks: _Kept | None) -> None:
         self.spec, self.path, self.call, self.masks = layer.spec, layer.path, call, masks
-        self.done: list[tuple[kernel.Layer, list[DirectionResult]]] = []
+        self.done: list[tuple[int, kernel.Layer, list[DirectionResult]]] = []  # from which layer on
 
     def layer(self, k: int, call: LayerCall) -> list[DirectionResult]:
         reason = kernel.refusal(self.spec, call)
@@ -65,8 +65,11 @@ class _Run:
             )
         layer = kernel.Layer(self.spec, k, call)
         results = layer.forward(keep=True)
-        self.done.append((layer, results))
+        self.done.append((k, layer, results))
         return results
+
+    def stack(self, call: LayerCall) -> list[DirectionResult]:
+        return self.layer(0, call)
 
     def masked(self, name: str, gradient: Array) -> Array:
         """Times the mask of training of that name, if there was one."""
@@ -76,28 +79,30 @@ class _Run:
     def pull(self, d_y: Any = None, d_state: Any = None, d_cells: Any = None) -> Gradients:
         spec, count = self.spec, self.spec.num_directions
         d = self._sequence(d_y, spec.output_size)
-        every_c: list[Any] = [None] * count
-        if d_cells is not None:
-            every_c = np.split(self._sequence(d_cells, count * spec.slots * spec.hidden_size), count, axis=-1)
         d_h, d_c = self._states(d_state)
+        every_c: list[Any] = [None] * len(d_h)
+        if d_cells is not None:
+            of_cells = self._sequence(d_cells, count * spec.slots * spec.hidden_size)
+            every_c[-count:] = np.split(of_cells, count, axis=-1)
         found: Gradients = {}
         of_states: list[tuple[Array, Array]] = []
-        for k in reversed(range(spec.num_layers)):
-            layer, results = self.done[k]
+        for first, layer, results in reversed(self.done):
             d_x = None
-            at = slice(k * count, (k + 1) * count)
-            of_results = zip(d_h[at], d_c[at], every_c, strict=True)
+            start = first * count
+            at = slice(start, start + len(results))
+            of_results = zip(d_h[at], d_c[at], every_c[at], strict=True)
             into = [dict(zip(job.GRADIENTS_IN[1:], one, strict=True)) for one in of_results]
             of_layer = []
-            for n, gradients in enumerate(layer.backward(_unmerged(spec, d, results), into)):
-                of_x = self.masked(f"input_l{k}{'_reverse' if n else ''}", gradients["x"])
-                d_x = of_x if d_x is None else d_x + of_x
-                found |= self._of_parameters(k, n, gradients)
+            for n, gradients in enumerate(layer.backward(_unmerged(spec, d, results), into), start):
+                k, direction = divmod(n, count)
+                if "x" in gradients:
+                    of_x = self.masked(f"input_l{k}{'_reverse' if direction else ''}", gradients["x"])
+                    d_x = of_x if d_x is None else d_x + of_x
+                found |= self._of_parameters(k, direction, gradients)
                 of_layer.append((gradients["h_0"], gradients["c_0"]))
             of_states = of_layer + of_states
-            every_c = [None] * count
-            d_x = self.masked(f"dropout_l{k}", d_x)
-            d = d + d_x if k and spec.residual else d_x
+            d_x = self.masked(f"dropout_l{first}", d_x)
+            d = d + d_x if first and spec.residual else d_x
         return {"x": calls.give_back(OPS, spec, self.call, d), **self._of_states(of_states), **found}
 
     def _sequence(self, d: Any, size: int) -> Array:
@@ -139,7 +144,7 @@ class _Run:
 
 def _unmerged(spec: LSTMSpec, d: Array, results: list[DirectionResult]) -> Array:
     """What reaches a layer's directions, side by side."""
-    if len(results) == 1 or spec.merge == "concat":
+    if spec.num_directions == 1 or spec.merge == "concat":
         return d
     if spec.merge == "mul":
         ahead, back = outputs(spec, results)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,31 +41,44 @@ def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
 
 
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    """One layer. Past a row's length nothing of x is read."""
-    plan, lengths = _Plan(spec, spec.reversed_directions(layer)), {}
+    """One layer, or a stack of them. Past a row's length nothing of x is read."""
+    plan, lengths = _Plan(spec, job.reversed_ones(spec, layer, call), call.stacked), {}
     if call.lengths is not None:
         lengths["lengths"] = call.lengths.astype("int32")
-    for state, p, masks in zip(call.states, call.p, call.all_masks(), strict=True):
-        tensors = job.tensors(call, state, p, masks)
+    for tensors, masks in zip(job.tensors(call), call.all_masks(), strict=True):
         plan.givens.append({**tensors, **job.fixed(masks), **lengths})
-        plan.wanted.append(tuple(name for name, t in tensors.items() if not t.stop_gradient))
+        plan.wanted.append(_in_graph(tensors))
     if paddle.is_grad_enabled() and any(plan.wanted):
         wanted = [given[name] for given, names in zip(plan.givens, plan.wanted, strict=True) for name in names]
         y, *rest = _Layer.apply(wanted, plan)
         found = job.parts(rest, 3)
     else:
-        y, results = forward(job.equations(spec), plan.reverse, plan.givens, keep=False, wants_cells=call.cells)
-        found = [(r["h_n"], r["c_n"], r.get("cells")) for r in results]
-    joined = len(found) > 1
+        results = forward(plan, keep=False, wants_cells=call.cells)
+        y, found = results[-1]["y"], [(r["h_n"], r["c_n"], r.get("cells")) for r in results]
+    joined = len(found) > 1 and not call.stacked
     return [DirectionResult(y, h, c, cells if call.cells else None, joined) for h, c, cells in found]
+
+
+def run_stack(spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
+    """None where the first layer needs no way back, as others may: it would be kept and gone through for nothing."""
+    if paddle.is_grad_enabled() and not _in_graph(job.tensors(call)[0]):
+        return None
+    return run(spec, 0, call)
+
+
+def _in_graph(tensors: Given) -> tuple[str, ...]:
+    """The names of what has a gradient."""
+    return tuple(name for name, t in tensors.items() if not t.stop_gradient)
 
 
 @dataclass
 class _Plan:
-    """A layer's call. For each direction: what it is given, and the names of that which has a gradient."""
+    """The call of a layer, or of a stack. For each direction, or layer: is it reversed, what it is given, and the names
+    of that which has a gradient."""
 
     spec: LSTMSpec
     reverse: tuple[bool, ...]
+    stacked: bool
     givens: list[Given] = field(default_factory=list)
     wanted: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -80,11 +92,11 @@ class _Layer(PyLayer):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, wanted: list[Tensor], plan: _Plan) -> Any:
-        y, results = forward(job.equations(plan.spec), plan.reverse, plan.givens, keep=True)
+        results = forward(plan, keep=True)
         ctx.plan, ctx.names = plan, [name for name in results[0] if name not in ("h_n", "c_n")]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, *(r[name] for r in results for name in ctx.names))
-        return (y, *(r[name] for r in results for name in job.RESULTS[1:]))
+        ctx.save_for_backward(*(r[name] for r in results for name in ctx.names))
+        return (results[-1]["y"], *(r[name] for r in results for name in job.RESULTS[1:]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -94,7 +106,7 @@ class _Layer(PyLayer):  # type: ignore[misc]
                 "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
                 "path='composed'."
             )
-        (y, *saved), (d_y, *rest) = ctx.saved_tensor(), grads
+        saved, (d_y, *rest) = ctx.saved_tensor(), grads
         every = []
         for given, held, of_results in zip(
             plan.givens, job.parts(saved, len(ctx.names)), job.parts(rest, 3), strict=True
@@ -102,38 +114,36 @@ class _Layer(PyLayer):  # type: ignore[misc]
             kept = dict(zip(ctx.names, held, strict=True))
             into = dict(zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True))
             into = {name: g for name, g in into.items() if g is not None}
-            every.append({**given, "y": y, **kept, **into})
-        return (backward(job.equations(plan.spec), plan.reverse, every, plan.wanted),)
+            every.append({**given, **kept, **into})
+        return (backward(plan, every),)
 
 
-def forward(
-    equations: job.Equations, reverse: Sequence[bool], givens: list[Given], *, keep: bool, wants_cells: bool = True
-) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """y [T, B, D·S]; for each direction, by the names of job.ARRAYS: h_n [B, S], c_n [B, C], every c [T, B, C] where
-    kept or wanted, and what backward needs beside."""
-    givens = [_dense(given) for given in givens]
-    x = givens[0]["x"]
+def forward(plan: _Plan, *, keep: bool, wants_cells: bool = True) -> list[dict[str, Tensor]]:
+    """For each direction, or each layer of a stack, by the names of job.ARRAYS: y [T, B, D·S], which directions share,
+    h_n [B, S], c_n [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
+    givens = [_dense(given) for given in plan.givens]
+    x, equations = givens[0]["x"], job.equations(plan.spec)
     steps, rows, _ = x.shape
-    y = empty((steps, rows, len(givens) * equations.state), x)
-    shapes = equations.made_shapes(steps, rows, keep=keep, cells=wants_cells)
-    results = [{name: empty(shape, x) for name, shape in shapes.items()} for _ in givens]
-    every = [{**given, "y": y, **made} for given, made in zip(givens, results, strict=True)]
-    _run(equations, reverse, every, backward=False)
-    return y, results
+    shapes = equations.made_shapes(steps, rows, len(givens), stacked=plan.stacked, keep=keep, cells=wants_cells)
+    results = [{name: empty(shape, x) for name, shape in of.items()} for of in shapes]
+    results = [{"y": results[0]["y"], **made} for made in results]
+    _run(plan, [given | made for given, made in zip(givens, results, strict=True)], backward=False)
+    return results
 
 
-def backward(
-    equations: job.Equations, reverse: Sequence[bool], givens: list[Given], wanted: list[tuple[str, ...]]
-) -> list[Tensor]:
+def backward(plan: _Plan, givens: list[Given]) -> list[Tensor]:
     """The gradients of what is wanted of each direction, one direction after the other. givens: what a direction was
     given, what it kept, and the gradients of its results."""
     givens = [_dense(given) for given in givens]
-    found = []
-    for given, names in zip(givens, wanted, strict=True):  # that of both biases once
-        found.append({job.gradient_name(name): empty(given[name].shape, given["x"]) for name in names})
-    _run(equations, reverse, [given | made for given, made in zip(givens, found, strict=True)], backward=True)
+    found: list[Given] = []
+    for given, names in zip(givens, plan.wanted, strict=True):  # that of both biases once
+        made = {job.gradient_name(name): empty(given[name].shape, given["y"]) for name in names}
+        if plan.stacked and found:
+            made["d_x"] = empty(given["y"].shape, given["y"])
+        found.append(made)
+    _run(plan, [given | made for given, made in zip(givens, found, strict=True)], backward=True)
     gradients = []
-    for made, names in zip(found, wanted, strict=True):
+    for made, names in zip(found, plan.wanted, strict=True):
         of = {name: made[job.gradient_name(name)] for name in names}
         if "bias" in of and "bias_hh" in of:  # what is done to the one must not be done to the other
             of["bias_hh"] = made["d_bias"].clone()
@@ -155,13 +165,15 @@ def _rows_dense(tensor: Tensor) -> bool:
     return tensor.strides[2] == 1 or tensor.shape[2] == 1
 
 
-def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], *, backward: bool) -> None:
-    x = every[0]["x"]
+def _run(plan: _Plan, every: list[Given], *, backward: bool) -> None:
+    x, equations = every[0]["x"], job.equations(plan.spec)
     double = dtype_name(x.dtype) == "float64"
-    directions = [job.Direction(one, tuple(a["x"].strides), a) for one, a in zip(reverse, every, strict=True)]
+    directions = [
+        job.Direction(one, tuple(a.get("x", x).strides), a) for one, a in zip(plan.reverse, every, strict=True)
+    ]
     d_y = tuple(every[0]["d_y"].strides) if "d_y" in every[0] else None
     count, openmp = threads()
-    how = {"d_y_strides": d_y, "backward": backward, "threads": count, "openmp": openmp}
+    how = {"d_y_strides": d_y, "stacked": plan.stacked, "backward": backward, "threads": count, "openmp": openmp}
     job.run(equations, tuple(x.shape), double, directions, _pointer, **how)
 
 

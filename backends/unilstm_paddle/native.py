@@ -24,6 +24,7 @@ def paths(spec: LSTMSpec) -> tuple[Path, ...]:
             "kernel",
             lambda k, call: kernel.refusal(spec, k, call),
             lambda k, call: kernel.run(spec, k, call),
+            lambda call: kernel.run_stack(spec, call),
         ),
         Path("native", lambda k, call: refusal(spec, k, call), lambda k, call: run(spec, k, call)),
         Path("composed", lambda k, call: None, lambda k, call: composed(OPS, spec, k, call)),

@@ -46,25 +46,39 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    """One layer. Past a row's length nothing of x is read."""
-    reverse, givens = spec.reversed_directions(layer), []
-    for state, p, masks in zip(call.states, call.p, call.all_masks(), strict=True):
-        givens.append(job.tensors(call, state, p, masks) | job.fixed(masks))
+    """One layer, or a stack of them. Past a row's length nothing of x is read."""
+    reverse, givens = job.reversed_ones(spec, layer, call), []
+    for given, masks in zip(job.tensors(call), call.all_masks(), strict=True):
+        givens.append(given | job.fixed(masks))
     if call.lengths is not None:
         lengths = call.lengths.to(torch.int32)
         givens = [given | {"lengths": lengths} for given in givens]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for given in givens for t in given.values())
+    keep = torch.is_grad_enabled() and any(map(_in_graph, givens))
     if torch.compiler.is_compiling():
         y, *rest = _OPERATORS[len(reverse)](*_every(givens), *job.equations_of(spec), reverse, keep, call.cells)
         found = [one[:3] for one in job.parts(rest, len(_OF_DIRECTION))]
     elif keep:
-        y, *rest = _Layer.apply(spec, reverse, *_every(givens))
+        y, *rest = _Layer.apply(spec, reverse, call.stacked, *_every(givens))
         found = job.parts(rest, 3)
     else:
-        y, every = forward(job.equations(spec), reverse, givens, keep=False, wants_cells=call.cells)
-        found = [(r["h_n"], r["c_n"], r.get("cells")) for r in every]
-    joined = len(reverse) > 1
+        how = {"stacked": call.stacked, "keep": False, "wants_cells": call.cells}
+        every = forward(job.equations(spec), reverse, givens, **how)
+        y, found = every[-1]["y"], [(r["h_n"], r["c_n"], r.get("cells")) for r in every]
+    joined = len(reverse) > 1 and not call.stacked
     return [DirectionResult(y, h, c, cells if call.cells else None, joined) for h, c, cells in found]
+
+
+def run_stack(ops: TorchOps, spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
+    """None where a graph is being compiled, which has an operator a layer, and where the first layer needs no way back
+    and others do: it would be kept and gone through for nothing."""
+    first = {"x": call.x, "h_0": call.states[0][0], "c_0": call.states[0][1], **call.p[0]}
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and not _in_graph(first)):
+        return None
+    return run(ops, spec, 0, call)
+
+
+def _in_graph(given: Given) -> bool:
+    return any(t.requires_grad for t in given.values())
 
 
 def _every(givens: list[Given]) -> list[Tensor | None]:
@@ -79,32 +93,29 @@ def _givens(tensors: Sequence[Tensor | None]) -> list[Given]:
 
 
 class _Layer(torch.autograd.Function):
-    """(spec, which directions are reversed, for each the tensors of job.GIVEN) → y, for each h, c, every c."""
+    """(spec, which directions or layers are reversed, is it a stack?, for each the tensors of job.GIVEN) → y, for each
+    h, c, every c."""
 
     @staticmethod
-    def forward(ctx: Any, spec: LSTMSpec, reverse: tuple[bool, ...], *tensors: Any) -> Any:
-        y, results = forward(job.equations(spec), reverse, _givens(tensors), keep=True)
-        ctx.spec, ctx.reverse, ctx.names = spec, reverse, [name for name in results[0] if name not in _STATE]
+    def forward(ctx: Any, spec: LSTMSpec, reverse: tuple[bool, ...], stacked: bool, *tensors: Any) -> Any:
+        results = forward(job.equations(spec), reverse, _givens(tensors), stacked=stacked, keep=True)
+        ctx.spec, ctx.reverse, ctx.stacked = spec, reverse, stacked
+        ctx.names = [name for name in results[0] if name not in _STATE]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, y, *(r[name] for r in results for name in ctx.names))
-        return (y, *(r[name] for r in results for name in job.RESULTS[1:]))
+        ctx.save_for_backward(*tensors, *(r[name] for r in results for name in ctx.names))
+        return (results[-1]["y"], *(r[name] for r in results for name in job.RESULTS[1:]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         count = len(job.GIVEN) * len(ctx.reverse)
-        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
         givens = _givens(saved[:count])
         if torch.is_grad_enabled():  # create_graph: differentiate the equations themselves
-            return (None, None, *_through_the_equations(ctx, givens, grads, needs))
-        kept = _kept(ctx.names, saved[count:])
-        found = backward(job.equations(ctx.spec), ctx.reverse, givens, kept, grads, _wanted(needs))
-        return (None, None, *_in_order(found, needs))
-
-
-def _kept(names: Sequence[str], saved: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """What backward needs of each direction: the layer's y, and what has such names."""
-    y, *rest = saved
-    return [{"y": y, **dict(zip(names, part, strict=True))} for part in job.parts(rest, len(names))]
+            return (None, None, None, *_through_the_equations(ctx, givens, grads, needs))
+        kept = [dict(zip(ctx.names, part, strict=True)) for part in job.parts(saved[count:], len(ctx.names))]
+        how = {"stacked": ctx.stacked, "wanted": _wanted(needs)}
+        found = backward(job.equations(ctx.spec), ctx.reverse, givens, kept, grads, **how)
+        return (None, None, None, *_in_order(found, needs))
 
 
 def _in_order(found: list[dict[str, Tensor]], needs: Sequence[bool]) -> list[Tensor | None]:
@@ -128,11 +139,13 @@ def _through_the_equations(ctx: Any, givens: list[Given], grads: Any, needs: Any
         for reverse, given in zip(ctx.reverse, givens, strict=True):
             p, masks = job.parameters(ctx.spec, given), job.masks(given)
             state = (given["h_0"], given["c_0"])
-            call = LayerCall(given["x"], [state], [p], given.get("lengths"), cells=True)
+            x = given["x"] if "x" in given else ys[-1]
+            call = LayerCall(x, [state], [p], given.get("lengths"), cells=True)
             r = scan_direction(TorchOps(), ctx.spec, call, reverse, state, p, masks)
             ys.append(r.y)
             rest += [r.h, r.c, r.cells]
-        pairs = [(o, g) for o, g in zip((torch.cat(ys, -1), *rest), grads, strict=True) if g is not None]
+        y = ys[-1] if ctx.stacked else torch.cat(ys, -1)
+        pairs = [(o, g) for o, g in zip((y, *rest), grads, strict=True) if g is not None]
         wanted = [t for t, need in zip(_every(givens), needs, strict=True) if need]
         of, by = [o for o, _ in pairs], [g for _, g in pairs]
         found = iter(torch.autograd.grad(of, wanted, by, create_graph=True, allow_unused=True))
@@ -140,19 +153,25 @@ def _through_the_equations(ctx: Any, givens: list[Given], grads: Any, needs: Any
 
 
 def forward(
-    equations: job.Equations, reverse: Sequence[bool], givens: list[Given], *, keep: bool, wants_cells: bool = True
-) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """y [T, B, D·S]; for each direction, by the names of job.ARRAYS: h_n [B, S], c_n [B, C], every c [T, B, C] where
-    kept or wanted, and what backward needs beside."""
+    equations: job.Equations,
+    reverse: Sequence[bool],
+    givens: list[Given],
+    *,
+    stacked: bool = False,
+    keep: bool,
+    wants_cells: bool = True,
+) -> list[dict[str, Tensor]]:
+    """For each direction, or each layer of a stack, by the names of job.ARRAYS: y [T, B, D·S], which directions share,
+    h_n [B, S], c_n [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
     givens = [_dense(given) for given in givens]
     x = givens[0]["x"]
     steps, rows, _ = x.shape
-    y = x.new_empty(steps, rows, len(givens) * equations.state)
-    shapes = equations.made_shapes(steps, rows, keep=keep, cells=wants_cells)
-    results = [{name: x.new_empty(shape) for name, shape in shapes.items()} for _ in givens]
-    every = [{**given, "y": y, **made} for given, made in zip(givens, results, strict=True)]
-    _run(equations, reverse, every, backward=False)
-    return y, results
+    shapes = equations.made_shapes(steps, rows, len(givens), stacked=stacked, keep=keep, cells=wants_cells)
+    results = [{name: x.new_empty(shape) for name, shape in of.items()} for of in shapes]
+    results = [{"y": results[0]["y"], **made} for made in results]
+    every = [given | made for given, made in zip(givens, results, strict=True)]
+    _run(equations, reverse, every, stacked=stacked, backward=False)
+    return results
 
 
 def backward(
@@ -161,20 +180,26 @@ def backward(
     givens: list[Given],
     kept: list[dict[str, Tensor]],
     grads: Sequence[Tensor | None],
+    *,
+    stacked: bool = False,
     wanted: list[list[str]],
 ) -> list[dict[str, Tensor]]:
     """For each direction the gradients of what is wanted, by the names of job.GRADIENTS. grads: of y, and of each
     direction's h, c, every c, each or None."""
-    every, found = [], []
+    every: list[Given] = []
+    found: list[Given] = []
     d_y, *rest = grads
     d_y = None if d_y is None else _dense({"d_y": d_y})["d_y"]
     for given, held, of_results, names in zip(givens, kept, job.parts(rest, 3), wanted, strict=True):
         into = {n: g for n, g in zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True) if g is not None}
         given, into = _dense(given), _dense(into)
         made = {job.gradient_name(name): given[name].new_empty(given[name].shape) for name in names}
+        if stacked and found:
+            made["d_x"] = torch.empty_like(held["y"])
         found.append(made)
         every.append({**given, **held, **into, **made})
-    _run(equations, reverse, every, backward=True, d_y_strides=None if d_y is None else d_y.stride())
+    strides = None if d_y is None else d_y.stride()
+    _run(equations, reverse, every, stacked=stacked, backward=True, d_y_strides=strides)
     return found
 
 
@@ -187,14 +212,11 @@ def _rows_dense(name: str, tensor: Tensor) -> bool:
     return name in ("x", "d_y") and (tensor.stride(2) == 1 or tensor.shape[2] == 1)
 
 
-def _run(
-    equations: job.Equations, reverse: Sequence[bool], every: list[Given], backward: bool, d_y_strides: Any = None
-) -> None:
+def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], **how: Any) -> None:
     x, threads = every[0]["x"], library.threads(torch.get_num_threads())
-    directions = [job.Direction(one, a["x"].stride(), a) for one, a in zip(reverse, every, strict=True)]
+    directions = [job.Direction(one, a.get("x", x).stride(), a) for one, a in zip(reverse, every, strict=True)]
     double, pointer = x.dtype == torch.float64, Tensor.data_ptr
-    how = {"d_y_strides": d_y_strides, "backward": backward, "threads": threads, "openmp": 1}
-    job.run(equations, x.shape, double, directions, pointer, **how)
+    job.run(equations, x.shape, double, directions, pointer, threads=threads, openmp=1, **how)
 
 
 # The operators beneath torch.compile and torch.export, which cannot look into a function of Python: one for layers of
@@ -211,7 +233,8 @@ _SETTINGS = "int[] numbers, float[] reals, bool[] reverse"
 def _operator(*args: Any) -> list[Tensor]:
     """y, and for each direction h, c, every c, and what is kept; empty in the place of what is not."""
     *tensors, numbers, reals, reverse, keep, cells = args
-    y, every = forward(job.Equations(numbers, reals), reverse, _givens(tensors), keep=keep, wants_cells=cells)
+    every = forward(job.Equations(numbers, reals), reverse, _givens(tensors), keep=keep, wants_cells=cells)
+    y = every[0]["y"]
     return [y, *(r[n] if n in r else y.new_empty(0) for r in every for n in _OF_DIRECTION)]
 
 
@@ -219,18 +242,19 @@ def _operator_fake(*args: Any) -> list[Tensor]:
     *tensors, numbers, reals, reverse, keep, cells = args
     equations, x = job.Equations(numbers, reals), tensors[0]
     steps, rows = x.shape[0], x.shape[1]
-    made = equations.made_shapes(steps, rows, keep=keep, cells=cells)
-    y = x.new_empty(steps, rows, len(reverse) * equations.state)
-    return [y, *(x.new_empty(made.get(name, (0,))) for _ in reverse for name in _OF_DIRECTION)]
+    made = equations.made_shapes(steps, rows, len(reverse), stacked=False, keep=keep, cells=cells)
+    every = [made[0]["y"], *(of.get(name, (0,)) for of in made for name in _OF_DIRECTION)]
+    return [x.new_empty(shape) for shape in every]
 
 
 def _operator_backward(*args: Any) -> list[Tensor]:
     """For each direction the gradients of job.GRADIENTS; empty in the place of those that are not needed."""
     *tensors, kept, grads, needs, numbers, reals, reverse = args
     equations = job.Equations(numbers, reals)
-    names = ("y", "cells", *equations.kept_shapes(1, 1))
-    held = [{name: one[name] for name in names} for one in _kept(_KEPT, kept)]
-    found = backward(equations, reverse, _givens(tensors), held, grads, _wanted(needs))
+    names, (y, *rest) = ("cells", *equations.kept_shapes(1, 1)), kept
+    held = [dict(zip(_KEPT, part, strict=True)) for part in job.parts(rest, len(_KEPT))]
+    held = [{"y": y, **{name: one[name] for name in names}} for one in held]
+    found = backward(equations, reverse, _givens(tensors), held, grads, wanted=_wanted(needs))
     return [of[n] if n in of else tensors[0].new_empty(0) for of in found for n in job.GRADIENTS]
 
 

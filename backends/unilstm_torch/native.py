@@ -30,6 +30,7 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_fi
         "kernel",
         lambda k, call: kernel.refusal(spec, k, device, call),
         lambda k, call: kernel.run(ops, spec, k, call),
+        lambda call: kernel.run_stack(ops, spec, call),
     )
     coarse = None if native_first else tf32(device, dtype)
     native = Path(

@@ -34,6 +34,7 @@ MEMORY = [(which, kind) for kind in ("forward", "training") for which in ("own",
 EVERY = ("torch", "paddle", "jax", "numpy")
 PARTS = dict.fromkeys(("lengths", "presets", "growth", "memory"), EVERY) | {
     "directions": ("torch", "paddle", "paddle-2", "jax", "onnxruntime"),
+    "stacks": ("torch", "paddle", "paddle-2", "jax", "onnxruntime"),
     "streaming": ("torch", "paddle", "paddle-2", "jax", "numpy", "onnxruntime"),
     "peak": ("torch", "paddle-2", "jax", "numpy"),
     "accuracy": ("torch", "paddle", "jax"),

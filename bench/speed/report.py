@@ -95,9 +95,18 @@ second-level cache, each thread runs a direction of its own.
 {_by_shape(by)}"""
 
 
+def of_stacks(by: dict[str, Rows]) -> str:
+    return f"""## Stacks
+
+Several layers and few rows, `path="auto"` beside the peer. A step of one row is seldom worth sharing; the layers run
+beside one another, each some steps behind the one below.
+
+{_by_shape(by)}"""
+
+
 def _by_shape(by: dict[str, Rows]) -> str:
     """A row a shape, a column a framework; the last row is the geometric mean."""
-    shapes = [_shape(row) for row in next(iter(by.values()))]
+    shapes = [_shape(row) + (f", {row['layers']} layers" if "layers" in row else "") for row in next(iter(by.values()))]
     rows = []
     for n, shape in enumerate(shapes):
         cells = [_pair(lambda kind, row=found[n]: ratio(row, kind, "ours", "own")) for found in by.values()]
@@ -257,6 +266,7 @@ kernel is first called: what noise and the frameworks themselves make of it.
 SECTIONS: dict[str, Callable[[dict[str, Rows]], str]] = {
     "shapes": of_shapes,
     "directions": of_directions,
+    "stacks": of_stacks,
     "streaming": of_streaming,
     "lengths": of_lengths,
     "presets": of_presets,

@@ -27,6 +27,13 @@ SHAPES = [
         (16, 200, 64, 64), (8, 500, 80, 256), (128, 20, 32, 1024),
     )
 ]  # fmt: skip
+STACKS = [
+    (sized(shape), layers)
+    for shape, layers in (
+        ((1, 100, 64, 64), 2), ((1, 100, 64, 64), 4), ((1, 100, 128, 128), 2), ((1, 100, 128, 128), 4),
+        ((1, 100, 128, 256), 3), ((4, 100, 128, 128), 2),
+    )
+]  # fmt: skip
 STEP = sized((1, 1, 256, 512))
 BIG = sized((32, 400, 256, 512))  # a batch that torch takes to the kernel, not to its own LSTM
 USUAL = SHAPES[0]
@@ -50,6 +57,14 @@ def directions(framework: Framework) -> Iterator[Row]:
     for shape in SHAPES:
         own, auto = framework.own(shape, both=True), framework.ours(standard(shape, both=True))
         yield {"shape": shape, "path": auto.path} | _times(framework, shape, {"own": own, "ours": auto})
+
+
+def stacks(framework: Framework) -> Iterator[Row]:
+    """The same of several layers and few rows."""
+    for shape, layers in STACKS:
+        own, auto = framework.own(shape, layers), framework.ours(standard(shape, layers))
+        row: Row = {"shape": shape, "layers": layers, "path": auto.path}
+        yield row | _times(framework, shape, {"own": own, "ours": auto})
 
 
 def streaming(framework: Framework) -> Iterator[Row]:
@@ -160,4 +175,5 @@ def _each(framework: Framework, shape: Shape, models: dict[str, tuple[Model, Any
     return row
 
 
-STUDIES = {f.__name__: f for f in (shapes, directions, streaming, lengths, presets, growth, peak, accuracy, company)}
+_EVERY = (shapes, directions, stacks, streaming, lengths, presets, growth, peak, accuracy, company)
+STUDIES = {study.__name__: study for study in _EVERY}

@@ -34,22 +34,27 @@ template <class T> void clear(const Shape<T>& s, Array which, int64_t count) {
   if (s.array(which)) memset(s.array(which), 0, count * sizeof(T));
 }
 
-// step(one, crew) for all steps and all rows, and use(start, end) of each few that are done. even: as of share.
-template <class T, class F, class U>
-void backwards(Team* team, const Shape<T>& s, const Order& order, const Recent& recent, int64_t even, const F& step, const U& use) {
+// step(one, crew) for all steps and all rows; of each few that are done, weights(start, end) and inputs(start, end). even:
+// as of share.
+template <class T, class F, class Weights, class Inputs>
+void backwards(Team* team, const Shape<T>& s, const Order& order, const Recent& recent, int64_t even, const F& step, const Weights& weights, const Inputs& inputs) {
+  const bool pipelined = team_pipelined(team);
   auto time = [&](int64_t n) { return n >= 0 && n < s.steps ? s.time(n) : -1; };
   for (int64_t last = s.steps, first; last > 0; last = first) {
     first = last - at_most(last, recent.at_once);
     for (int64_t end = last, start; end > first; end = start) {
       start = end - at_most(end - first, some_steps(team, s.rows, recent.at_once, s.steps - end));
+      team_await(team, s.steps - start);
       by_rows(team, s, order, start, end, even, [&](const Span& rows, const Crew& crew) {
         for (int64_t n = end - 1; n >= (start ? start : -1); n--) {
           int64_t t = time(n), before = time(n + 1);
           step(StepBack{t, before, order.active_of(rows, t), order.active_of(rows, before)}, crew);
         }
       });
+      if (pipelined) inputs(start, end), team_reached(team, s.steps - start);
     }
-    use(first, last);
+    weights(first, last);
+    if (!pipelined) inputs(first, last);
   }
 }
 

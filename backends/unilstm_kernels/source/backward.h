@@ -32,11 +32,11 @@ template <class T> struct Backward {
     pack();
     clear(s, kDWeightIh, s.width * s.inputs), clear(s, kDWeightXh, s.hidden * s.inputs);
     clear(s, kDWeightHh, s.width * s.state), clear(s, kDWeightHr, s.state * s.hidden);
-    auto use = [&](int64_t start, int64_t end) {
-      of_weights(start, end);
+    auto weights = [&](int64_t start, int64_t end) { of_weights(start, end); };
+    auto inputs = [&](int64_t start, int64_t end) {
       of_inputs(team, s, start, end, s.all_width, of_x, tile, tile_size, pointers, [&](int64_t t, int64_t b) { return dz_row(t, b); });
     };
-    backwards(team, s, order, recent, sum_rows, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, use);
+    backwards(team, s, order, recent, sum_rows, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, weights, inputs);
     states();
     return true;
   }

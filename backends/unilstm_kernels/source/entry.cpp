@@ -76,8 +76,27 @@ EXPORT int64_t unilstm_layout() { return kNumbers * 10000 + kReals * 100 + kArra
 // From which sources this was built; build.py looks for it in the file.
 EXPORT const char* unilstm_source() { return DIGEST; }
 
-int run_with(const Source* source, int threads, const Job* jobs, int64_t count, bool backward) {
+// The layer above reads what this one makes, and on the way back the other way round.
+static void join(Job& below, Job& above) {
+  above.array[kX] = below.array[kY];
+  above.number[kStrideT] = below.number[kYStrideT], above.number[kStrideB] = below.number[kYStrideB];
+  below.array[kDy] = above.array[kDx];
+  below.number[kDyStrideB] = above.number[kInputs], below.number[kDyStrideT] = above.number[kRows] * above.number[kInputs];
+}
+
+static bool wants_gradients(const Job& job) {
+  for (int which = kDx; which < kPacked; which++)
+    if (job.array[which]) return true;
+  return false;
+}
+
+int run_with(const Source* source, int threads, Job* jobs, int64_t count, bool backward) {
   if (!set()) return 2;
+  for (int64_t k = 1; k < count; k++)
+    if (jobs[k].number[kStacked]) join(jobs[k - 1], jobs[k]);
+  // The way back ends at the last layer that it is wanted of.
+  for (; backward && count > 1 && jobs[1].number[kStacked] && !wants_gradients(*jobs); jobs++, count--)
+    jobs[1].array[kDx] = nullptr, jobs[1].number[kStacked] = false;
   return team_run(set()->run, jobs, count, backward, source, threads) ? 0 : 1;
 }
 
@@ -88,9 +107,9 @@ EXPORT int unilstm_mask(const MaskJob* job) {
   return 0;
 }
 
-// So many jobs that do not need one another, as are both directions of a layer. 0; 1 without memory; 2 where no
+// So many jobs, both directions of a layer, or the layers of a stack, which become joined. 0; 1 without memory; 2 where no
 // instruction set fits. The first one says how many threads there are and whose.
-EXPORT int unilstm_run(const Job* jobs, int64_t count, int backward) {
+EXPORT int unilstm_run(Job* jobs, int64_t count, int backward) {
   return run_with(nullptr, (int)jobs->number[kThreads], jobs, count, backward);
 }
 

@@ -24,5 +24,5 @@ int pool_withdraw(Team* team);
 bool openmp_run(int64_t runtime, void (*all)(void*), void* about, int threads);
 
 typedef bool Direction(const Job*, bool, Team*);
-int run_with(const Source* source, int threads, const Job* jobs, int64_t count, bool backward);  // as unilstm_run
+int run_with(const Source* source, int threads, Job* jobs, int64_t count, bool backward);  // as unilstm_run
 bool team_run(Direction* run, const Job* jobs, int64_t count, bool backward, const Source* source, int threads);

@@ -200,9 +200,13 @@ struct Order {
   }
 };
 
+// Rows of steps that the layers of a stack hand on at once: of fewer, a product reads its weights too often.
+constexpr int64_t kPipelineRows = 16;
+
 // How many steps to do at once, after so many: few at first where members have rows of their own, so that a helper that
 // comes late misses little.
 INLINE int64_t some_steps(const Team* team, int64_t rows, int64_t most, int64_t done) {
+  if (team_pipelined(team)) return at_most(most, parts(kPipelineRows, rows));
   return team_rows_apart(team, rows) ? at_most(most, parts(most, 8) + done) : most;
 }
 
@@ -221,7 +225,9 @@ template <class T, class F> void by_rows(Team* team, const Shape<T>& s, const Or
 template <class T, class F> void forwards(Team* team, const Shape<T>& s, const Order& order, int64_t most, const F& f) {
   for (int64_t start = 0, end; start < s.steps; start = end) {
     end = at_most(s.steps, start + some_steps(team, s.rows, most, start));
+    team_await(team, end);
     by_rows(team, s, order, start, end, 1, [&](const Span& rows, const Crew& crew) { f(start, end, rows, crew); });
+    team_reached(team, end);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <math.h>
+#include <memory>
 #include <new>
 #include <sched.h>
 #include <thread>
@@ -50,6 +51,8 @@ struct Team {
   const int size;
   const int64_t least_rows;  // of a member that has its own; kNever: all share each step
   const std::thread::id caller = std::this_thread::get_id();
+  const std::atomic<int64_t>* next = nullptr;  // pipelined: the steps done of the layer whose results this one reads
+  std::atomic<int64_t>* own = nullptr;         // and of this one; null: it is none of them
   std::atomic<int> holders{1}, came{1};
   std::atomic<bool> over{false};
   int stalls = 0;
@@ -78,6 +81,18 @@ struct Patience {
 
 int team_size(const Team* team) { return team->size; }
 bool team_rows_apart(const Team* team, int64_t rows) { return team->size > 1 && rows >= team->least_rows * team->size; }
+
+bool team_pipelined(const Team* team) { return team->own; }
+
+void team_await(const Team* team, int64_t steps) {
+  if (!team->next) return;
+  Patience patience;
+  while (team->next->load(std::memory_order_acquire) < steps) patience.wait();
+}
+
+void team_reached(const Team* team, int64_t steps) {
+  if (team->own) team->own->store(steps, std::memory_order_release);
+}
 
 static std::atomic<int> always{0};
 static std::atomic<int64_t> helped{0};
@@ -145,21 +160,43 @@ void team_help(Team* team) {
 
 namespace {
 
+// Steps done of a layer of a stack.
+struct alignas(64) Steps { std::atomic<int64_t> done{0}; };
+
 struct Call {
   Direction* run;
   const Job* jobs;
-  int64_t count;  // more than one: each of them is an item of the team's
+  int64_t count;  // more than one: a member does a whole one of them
   bool backward;
   Team* team;
   std::atomic<bool> fine{true};
   void go() {
     Ieee ieee;
     if (count == 1) fine = run(jobs, backward, team);
+    else if (jobs[1].number[kStacked]) pipelined();
     else each(team, count, [this](int64_t k, int) {
       Team alone(1, kNever);
       if (!run(jobs + k, backward, &alone)) fine = false;
     });
     team->over.store(true, std::memory_order_release);
+  }
+  // The layers, taken in the order in which they need one another: who waits for another's steps, waits for one that
+  // somebody has begun.
+  void pipelined() {
+    std::unique_ptr<Steps[]> steps(new (std::nothrow) Steps[count]);
+    if (!steps) {
+      fine = false;
+      return;
+    }
+    std::atomic<int64_t> taken{0};
+    each(team, team->size, [&](int64_t, int) {
+      for (int64_t k; (k = taken.fetch_add(1)) < count;) {
+        Team alone(1, kNever);
+        alone.own = &steps[k].done, alone.next = k ? &steps[k - 1].done : nullptr;
+        if (!run(jobs + (backward ? count - 1 - k : k), backward, &alone)) fine = false;
+        team_reached(&alone, kNever);  // also where it failed: the next one waits
+      }
+    });
   }
 };
 
@@ -230,10 +267,23 @@ static Plan plan_of(const Job& job, int threads) {
 
 // Is each of several jobs done by one thread, all at once? None waits for another then, but each reads all weights.
 static bool at_once(const Job* jobs, int64_t count, int threads) {
-  if (count == 1 || threads == 1) return false;
+  if (count == 1 || threads == 1 || jobs[1].number[kStacked]) return false;
   if (always) return always == 3;
   for (int64_t k = 0; k < count; k++)
     if (size_of(jobs[k]).all < 150e3 || !stays_near(bytes_of_step(jobs[k])) || plan_of(jobs[k], threads).size > count) return false;
+  return true;
+}
+
+// Are the layers of a stack done each by one thread, one behind the other? None shares a step then.
+static bool pipelined(const Job* jobs, int64_t count, int threads) {
+  if (count == 1 || threads == 1 || !jobs[1].number[kStacked] || jobs->number[kSteps] == 1) return false;
+  if (always) return always == 3;
+  const int64_t rounds = (count + threads - 1) / threads;
+  for (int64_t k = 0; k < count; k++) {
+    if (size_of(jobs[k]).all < 150e3 || !stays_near(bytes_of_step(jobs[k]))) return false;
+    auto [size, least_rows] = plan_of(jobs[k], threads);
+    if (size * rounds > count) return false;
+  }
   return true;
 }
 
@@ -260,11 +310,12 @@ static bool run_team(Team* team, Direction* run, const Job* jobs, int64_t count,
 
 bool team_run(Direction* run, const Job* jobs, int64_t count, bool backward, const Source* source, int threads) {
   if (threads > kMostMembers) threads = kMostMembers;
-  if (at_once(jobs, count, threads))
+  if (at_once(jobs, count, threads) || pipelined(jobs, count, threads))
     return run_team(new (std::nothrow) Team((int)(count < threads ? count : threads), kNever), run, jobs, count, backward, source);
   for (int64_t k = 0; k < count; k++) {
-    auto [size, least_rows] = plan_of(jobs[k], threads);
-    if (!run_team(new (std::nothrow) Team(size, least_rows), run, jobs + k, 1, backward, source)) return false;
+    const Job* job = jobs + (backward ? count - 1 - k : k);
+    auto [size, least_rows] = plan_of(*job, threads);
+    if (!run_team(new (std::nothrow) Team(size, least_rows), run, job, 1, backward, source)) return false;
   }
   return true;
 }

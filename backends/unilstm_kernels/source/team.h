@@ -9,6 +9,12 @@ int team_size(const Team* team);  // members are numbered below this
 // Does each member do rows of its own, for many steps, where so many rows are there? Else all share each step.
 bool team_rows_apart(const Team* team, int64_t rows);
 
+// Of the layers of a stack, each done by a member while the one below is: is this one of them? Wait until that below has
+// done so many steps, on the way back that above; and say that so many are done here.
+bool team_pipelined(const Team* team);
+void team_await(const Team* team, int64_t steps);
+void team_reached(const Team* team, int64_t steps);
+
 // work(about, item, member) for every item, each once, on any member, in any order; returns when all are done. A member
 // begins with items of its own, the same ones for as many; backwards: with the last of them. Who reads the same memory
 // again and again, more of it than a cache holds, turns around each time: what was read last is still there.

@@ -29,11 +29,11 @@ template <class T> struct WholeBackward {
     pack();
     clear(s, kDWeightIh, w.width * s.inputs), clear(s, kDWeightXh, s.hidden * s.inputs), clear(s, kDWeightXa, w.lane_units * s.inputs);
     clear(s, kDWeightHh, w.width * w.depth), clear(s, kDWeightGg, again * again), clear(s, kDWeightHr, s.state * s.hidden);
-    auto use = [&](int64_t start, int64_t end) {
-      of_weights(start, end);
+    auto weights = [&](int64_t start, int64_t end) { of_weights(start, end); };
+    auto inputs = [&](int64_t start, int64_t end) {
       of_inputs(team, s, start, end, w.all_width, of_x, tile, tile_size, pointers, [&](int64_t t, int64_t b) { return dz_row(t, b); });
     };
-    backwards(team, s, order, recent, 1, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, use);
+    backwards(team, s, order, recent, 1, [&](const StepBack& one, const Crew& crew) { step(one, crew); }, weights, inputs);
     results();
     return true;
   }

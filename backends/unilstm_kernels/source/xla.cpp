@@ -1,7 +1,8 @@
 // The handler through which XLA, and with it JAX, calls the kernels. Attributes: numbers of each job (0 threads: as many
 // as XLA has) and, at their end, backward; reals of all of them; for each argument and result which array of which job it
-// is: the job times kArrays + the array. y and its gradient are the first job's: all jobs have the same.
+// is: the job times kArrays + the array. y and its gradient are the first job's, and those of all, but of a stack.
 #include <string.h>
+#include <vector>
 #include "helpers.h"
 #include "job.h"
 #include "xla_abi.h"
@@ -9,8 +10,6 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 using namespace xla_abi;
-
-constexpr int64_t kMostJobs = 2;  // both directions
 
 static int version[2] = {0, 1};
 
@@ -81,20 +80,21 @@ EXPORT Error* unilstm_xla(Frame* frame) {
   }
   const xla_abi::Array *numbers = attribute(frame, "numbers"), *reals = attribute(frame, "reals");
   int64_t count = numbers ? ((int64_t)numbers->count - 1) / kNumbers : 0;
-  if (count < 1 || count > kMostJobs || (int64_t)numbers->count != count * kNumbers + 1 || !reals || reals->count != kReals)
+  if (count < 1 || (int64_t)numbers->count != count * kNumbers + 1 || !reals || reals->count != kReals)
     return failure(frame, "unilstm: the jobs have another layout than the library", kInvalidArgument);
   const int64_t* number = (const int64_t*)numbers->data;
-  Job jobs[kMostJobs] = {};
+  std::vector<Job> jobs(count);
   for (int64_t k = 0; k < count; k++) {
     memcpy(jobs[k].number, number + k * kNumbers, sizeof jobs[k].number);
     memcpy(jobs[k].real, reals->data, sizeof jobs[k].real);
   }
-  if (!place(jobs, count, frame->arguments, attribute(frame, "arguments")) || !place(jobs, count, frame->results, attribute(frame, "results")))
+  if (!place(jobs.data(), count, frame->arguments, attribute(frame, "arguments")) || !place(jobs.data(), count, frame->results, attribute(frame, "results")))
     return failure(frame, "unilstm: arrays that do not fit the jobs", kInvalidArgument);
-  for (int64_t k = 1; k < count; k++) jobs[k].array[kY] = jobs->array[kY], jobs[k].array[kDy] = jobs->array[kDy];
+  for (Job& job : jobs)
+    if (count > 1 && !jobs[1].number[kStacked]) job.array[kY] = jobs[0].array[kY], job.array[kDy] = jobs[0].array[kDy];
   Source source{frame, schedule};
   int threads = number[kThreads] ? (int)number[kThreads] : threads_of(frame);
-  if (run_with(&source, threads, jobs, count, number[count * kNumbers]))
+  if (run_with(&source, threads, jobs.data(), count, number[count * kNumbers]))
     return failure(frame, "unilstm: no memory for working arrays", kResourceExhausted);
   return nullptr;
 }
