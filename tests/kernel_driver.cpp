@@ -265,6 +265,7 @@ template <class T> static void one(unsigned seed) {
   Arrays<T> a(seed);
   a.all.reserve(kArrays);
   Sizes z = seed < kLstms ? draw(a) : draw_other(a);
+  a.job.number[kSlots] = z.state / a.job.number[kHidden];
   if (seed % 16 == 0) a.job.number[kRows] += 120;  // beyond what is taken at once
   if (seed % 64 == 8) a.job.number[kRows] += 400;  // and beyond the steps back that are done at once
   int64_t *n = a.job.number, t = n[kSteps], b = n[kRows], i = n[kInputs], s = n[kState];

@@ -15,8 +15,8 @@ from . import library
 
 NUMBERS = (
     "steps", "rows", "inputs", "hidden", "state", "has", "gate_kind", "cell_kind", "output_kind", "blocks", "lanes",
-    "pooling", "norm", "mask_kind", "cell", "heads", "reverse", "stacked", "stride_t", "stride_b", "y_from",
-    "y_stride_t", "y_stride_b", "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
+    "pooling", "norm", "mask_kind", "cell", "heads", "slots", "reverse", "stacked", "stride_t", "stride_b",
+    "y_from", "y_stride_t", "y_stride_b", "d_y_stride_t", "d_y_stride_b", "double", "threads", "openmp",
 )  # fmt: skip
 REALS = 12
 # What a call is given: x [T, B, I], the state, the parameters by role (one bias or two), what has no gradient.
@@ -64,7 +64,7 @@ def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
 
 
 class Equations(NamedTuple):
-    """A spec as the library takes it. numbers: "hidden" to "heads" of NUMBERS."""
+    """A spec as the library takes it. numbers: "hidden" to "slots" of NUMBERS."""
 
     numbers: tuple[int, ...]
     reals: tuple[float, ...]
@@ -80,27 +80,20 @@ class Equations(NamedTuple):
     @property
     def remembered(self) -> int:
         """Features of c: those of the lanes, and of the gates that are seen again; of the sLSTM c, n and m."""
-        if _CELLS[self.numbers[11]] == "slstm":
-            return 3 * self.hidden
-        return (self.numbers[7] + self._gates * bool(self.numbers[2] & _SEEN_AGAIN)) * self.hidden
-
-    @property
-    def _gates(self) -> int:
-        """The gates i f o that have weights."""
-        has = self.numbers[2]
-        return bool(has & 1) + (bool(has & 2) and not has & _COUPLED) + bool(has & 4)
+        return self.numbers[-1] * self.hidden
 
     def kept_shapes(self, steps: int, rows: int) -> dict[str, tuple[int, ...]]:
         """What a forward call keeps for the way back, beside the cells [T, B, C]; see source/shape.h and whole.h."""
         has, blocks, lanes, pooling, norm = self.numbers[2], *self.numbers[6:10]
         highway, norm_kind = bool(has & _HIGHWAY), _NORMS[norm]
-        z = lanes * (self._gates * (blocks or self.hidden) + self.hidden) + highway * self.hidden
+        gates = bool(has & 1) + (bool(has & 2) and not has & _COUPLED) + bool(has & 4)  # of i f o, with weights
+        z = lanes * (gates * (blocks or self.hidden) + self.hidden) + highway * self.hidden
         width = z + highway * self.hidden + (pooling >= 2) * lanes * self.hidden
         if norm_kind != "none":
-            groups = lanes * (self._gates + 1) + highway
+            groups = lanes * (gates + 1) + highway
             width += (z + groups if norm_kind == "per-gate" else 2 * z + 2) + lanes * (self.hidden + 1)
         elif not blocks and lanes == 1:  # in lines
-            width = (self._gates + 1 + 2 * highway) * -(-self.hidden // _LINE) * _LINE
+            width = (gates + 1 + 2 * highway) * -(-self.hidden // _LINE) * _LINE
         shapes: dict[str, tuple[int, ...]] = {"gates": (steps, rows, width)}
         if self.reals[8]:
             shapes["raw"] = (steps, rows, self.state)
@@ -136,7 +129,7 @@ def equations_of(spec: LSTMSpec) -> Equations:
     numbers = (spec.hidden_size, spec.state_size, has, *kinds, spec.num_blocks, spec.lanes, *more)
     clips = (spec.gate_clip, spec.cell_clip, spec.proj_clip)
     rest = (spec.layer_norm_eps, spec.zoneout_hidden, spec.zoneout_cell)
-    last = (_MASK_KINDS.index(spec.recurrent_dropout_kind), _CELLS.index(spec.cell), spec.num_heads)
+    last = (_MASK_KINDS.index(spec.recurrent_dropout_kind), _CELLS.index(spec.cell), spec.num_heads, spec.slots)
     return Equations((*numbers, *last), (*reals, *clips, *rest))
 
 

@@ -14,7 +14,7 @@ enum Number {
   kGateKind, kCellKind, kOutputKind,         // see Kind
   kBlocks, kNumLanes, kPooling, kNorm,       // 0 or the blocks, 1 or the lanes; see Pooling, Norm
   kMaskKind,                                 // see MaskKind
-  kCell, kHeads,                             // see Cell; 1 or the heads, each of which reads its own part of h
+  kCell, kHeads, kSlots,                     // see Cell; 1 or the heads, each of which reads its own part of h; C / H
   kReverse,                                  // from the last step of each row to the first
   kStacked,                                  // upon the job before it: x is the y of that, the gradient of x that of its y
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side

@@ -49,7 +49,7 @@ template <class T> struct Whole {
     carry_at = width, attend_at = width + (s.highway ? s.hidden : 0);
     all_width = attend_at + (attention ? lane_units : 0);
     cell = n[kCell], heads = n[kHeads], depth = s.state / heads;
-    slots_width = cell == kStabilized ? 3 * s.hidden : lane_units + seen_again * s.hidden;
+    slots_width = n[kSlots] * s.hidden;
     norm_at = all_width, norm_h_at = norm_at + (norm ? width : 0), norm_c_at = norm_h_at + (joint ? width : 0);
     scales_at = norm_c_at + (norm ? lane_units : 0);
     kept_width = scales_at + (norm ? (joint ? 2 : groups) + lanes : 0);
