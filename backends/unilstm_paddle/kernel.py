@@ -60,8 +60,9 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
 
 
 def run_stack(spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
-    """None where the first layer needs no way back, as others may: it would be kept and gone through for nothing."""
-    if paddle.is_grad_enabled() and not _in_graph(job.tensors(call)[0]):
+    """None where the first layer needs no way back and others do: what it keeps for that would be kept for nothing."""
+    needs = paddle.is_grad_enabled() and list(map(_in_graph, job.tensors(call)))
+    if needs and any(needs) and not needs[0]:
         return None
     return run(spec, 0, call)
 

@@ -70,9 +70,9 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
 
 def run_stack(ops: TorchOps, spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
     """None where a graph is being compiled, which has an operator a layer, and where the first layer needs no way back
-    and others do: it would be kept and gone through for nothing."""
-    first = {"x": call.x, "h_0": call.states[0][0], "c_0": call.states[0][1], **call.p[0]}
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and not _in_graph(first)):
+    and others do: what it keeps for that would be kept for nothing."""
+    needs = torch.is_grad_enabled() and list(map(_in_graph, job.tensors(call)))
+    if torch.compiler.is_compiling() or (needs and any(needs) and not needs[0]):
         return None
     return run(ops, spec, 0, call)
 
