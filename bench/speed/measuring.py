@@ -26,9 +26,9 @@ def _repeats() -> int:
 REPEATS = _repeats()
 # A shorter run is repeated until all last this long: calls follow one another, and the clock's own cost does not count.
 SHORTEST = 10e-3
-# Before each measurement: idle threads of a library spin for a while (OpenBLAS's 20 milliseconds) before they sleep,
-# on processors that the next one measured is to have.
-REST = 0.03
+# Before each measurement: idle threads of a library spin for a while (OpenBLAS's 20 milliseconds, onnxruntime's more
+# than 30) before they sleep, on processors that the next one measured is to have.
+REST = 0.1
 
 
 def interleaved(runs: dict[str, Run], repeats: int = REPEATS, before: Run | None = None) -> dict[str, float]:
