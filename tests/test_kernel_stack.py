@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unilstm
-from conftest import APART, AT_ONCE, SHARING, close, require, require_kernel
+from conftest import APART, AT_ONCE, SHARING, close, has_compiler, require, require_kernel
 from test_kernel_threads import helped
 from unilstm import LSTMSpec, Weights
 from unilstm_conformance.execution import Target, call, differentiate
@@ -210,3 +210,55 @@ def test_jax_derives_a_stack_in_every_way() -> None:
         found.append([forward, second, batched])
     for got, want in zip(*found, strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "layer-norm"])
+def test_torch_compiles_a_stack_into_one_call_of_the_same_bits(variant: str) -> None:
+    require_kernel()
+    require("torch")
+    import torch
+
+    p, found = problem(VARIANTS[variant], True), []
+    for compiled in (False, True):
+        layer = unilstm.LSTM(p.weights, backend="torch", path="kernel")
+        backend = "inductor" if has_compiler() else "aot_eager"
+        run = torch.compile(layer, backend=backend, fullgraph=True) if compiled else layer
+        x = torch.tensor(p.x, requires_grad=True)
+        y, (h, c) = run(x, lengths=torch.tensor(p.lengths))
+        ((y * torch.tensor(p.probes["y"])).sum() + h.sum() + c.sum()).backward()
+        found.append([t.detach().numpy().tobytes() for t in (y, h, c, x.grad, *(w.grad for w in layer.parameters()))])
+    assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_the_operator_keeps_torchs_rules(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No result is another's memory, shapes without values are those with, and the way back is compiled, too."""
+    require_kernel()
+    require("torch")
+    import torch
+
+    from unilstm_torch import kernel
+
+    operator, given = kernel._OPERATOR, []
+    layers = 3 if direction == "forward" else 1
+    layer = unilstm.LSTM(4, 5, num_layers=layers, direction=direction, backend="torch", path="kernel", seed=0)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(kernel, "_OPERATOR", lambda *args: given.append(args) or operator(*args))
+    layer(torch.randn(2, 6, 4))
+    monkeypatch.undo()
+    assert len(given) == 1
+    assert set(torch.library.opcheck(operator, given[0]).values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_torch_exports_a_stack_as_one_operator_and_both_directions_as_one_a_layer(direction: str) -> None:
+    require_kernel()
+    require("torch")
+    import torch
+
+    layer = unilstm.LSTM(7, 10, num_layers=3, direction=direction, backend="torch", seed=0).eval()
+    x = torch.randn(2, 5, 7)
+    program = torch.export.export(layer, (x,))
+    calls = [node for node in program.graph.nodes if str(node.target).startswith("unilstm.lstm_jobs")]
+    assert len(calls) == (1 if direction == "forward" else 3)
+    assert torch.equal(program.module()(x)[0], layer(x)[0])

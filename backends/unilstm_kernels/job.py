@@ -29,7 +29,7 @@ GIVEN = ("x", "h_0", "c_0", *PARAMETERS, *FIXED)
 RESULTS = ("y", "h_n", "c_n", "cells")
 KEPT = ("gates", "raw")  # for the way back, beside the cells
 # Of how that is laid out: one more with each change, for what compilers of frameworks keep on a disk.
-KEPT_VERSION = 4
+KEPT_VERSION = 5
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
 GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))

@@ -55,26 +55,33 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
         givens = [given | {"lengths": lengths} for given in givens]
     keep = torch.is_grad_enabled() and any(map(_in_graph, givens))
     if torch.compiler.is_compiling():
-        y, *rest = _OPERATORS[len(reverse)](*_every(givens), *job.equations_of(spec), reverse, keep, call.cells)
-        found = [one[:3] for one in job.parts(rest, len(_OF_DIRECTION))]
+        given = [(place, t) for place, t in enumerate(_every(givens)) if t is not None]
+        tensors, places = [t for _, t in given], [place for place, _ in given]
+        made = _OPERATOR(tensors, places, *job.equations_of(spec), reverse, call.stacked, keep, call.cells)
+        jobs = job.parts(made, len(_OF_JOB))
+        y, found = jobs[_whose_y(call.stacked)][0], [one[1:4] for one in jobs]
     elif keep:
         y, *rest = _Layer.apply(spec, reverse, call.stacked, *_every(givens))
         found = job.parts(rest, 3)
     else:
         how = {"stacked": call.stacked, "keep": False, "wants_cells": call.cells}
         every = forward(job.equations(spec), reverse, givens, **how)
-        y, found = every[-1]["y"], [(r["h_n"], r["c_n"], r.get("cells")) for r in every]
+        y, found = every[_whose_y(call.stacked)]["y"], [(r["h_n"], r["c_n"], r.get("cells")) for r in every]
     joined = len(reverse) > 1 and not call.stacked
     return [DirectionResult(y, h, c, cells if call.cells else None, joined) for h, c, cells in found]
 
 
 def run_stack(ops: TorchOps, spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
-    """None where a graph is being compiled, which has an operator a layer, and where the first layer needs no way back
-    and others do: what it keeps for that would be kept for nothing."""
+    """None where the first layer needs no way back and others do: what it keeps for that would be kept for nothing."""
     needs = torch.is_grad_enabled() and list(map(_in_graph, job.tensors(call)))
-    if torch.compiler.is_compiling() or (needs and any(needs) and not needs[0]):
+    if needs and any(needs) and not needs[0]:
         return None
     return run(ops, spec, 0, call)
+
+
+def _whose_y(stacked: bool) -> int:
+    """The y of which job is the call's: the first's of directions, who have one; of a stack the last layer's."""
+    return -1 if stacked else 0
 
 
 def _in_graph(given: Given) -> bool:
@@ -100,10 +107,11 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, spec: LSTMSpec, reverse: tuple[bool, ...], stacked: bool, *tensors: Any) -> Any:
         results = forward(job.equations(spec), reverse, _givens(tensors), stacked=stacked, keep=True)
         ctx.spec, ctx.reverse, ctx.stacked = spec, reverse, stacked
-        ctx.names = [name for name in results[0] if name not in _STATE]
+        ctx.names = [[name for name in r if name not in _STATE] for r in results]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, *(r[name] for r in results for name in ctx.names))
-        return (results[-1]["y"], *(r[name] for r in results for name in job.RESULTS[1:]))
+        kept = (r[name] for r, names in zip(results, ctx.names, strict=True) for name in names)
+        ctx.save_for_backward(*tensors, *kept)
+        return (results[_whose_y(stacked)]["y"], *(r[name] for r in results for name in job.RESULTS[1:]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -112,7 +120,8 @@ class _Layer(torch.autograd.Function):
         givens = _givens(saved[:count])
         if torch.is_grad_enabled():  # create_graph: differentiate the equations themselves
             return (None, None, None, *_through_the_equations(ctx, givens, grads, needs))
-        kept = [dict(zip(ctx.names, part, strict=True)) for part in job.parts(saved[count:], len(ctx.names))]
+        rest = iter(saved[count:])
+        kept = [{name: next(rest) for name in names} for names in ctx.names]
         how = {"stacked": ctx.stacked, "wanted": _wanted(needs)}
         found = backward(job.equations(ctx.spec), ctx.reverse, givens, kept, grads, **how)
         return (None, None, None, *_in_order(found, needs))
@@ -161,15 +170,14 @@ def forward(
     keep: bool,
     wants_cells: bool = True,
 ) -> list[dict[str, Tensor]]:
-    """For each direction, or each layer of a stack, by the names of job.ARRAYS: y [T, B, D·S], which directions share,
-    h_n [B, S], c_n [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
+    """For each direction, or each layer of a stack, by the names of job.ARRAYS: y [T, B, D·S], of directions the
+    first's alone; h_n [B, S], c_n [B, C], every c [T, B, C] where kept or wanted, and what backward needs beside."""
     givens = [_dense(given) for given in givens]
     x = givens[0]["x"]
     steps, rows, _ = x.shape
     shapes = equations.made_shapes(steps, rows, len(givens), stacked=stacked, keep=keep, cells=wants_cells)
     results = [{name: x.new_empty(shape) for name, shape in of.items()} for of in shapes]
-    results = [{"y": results[0]["y"], **made} for made in results]
-    every = [given | made for given, made in zip(givens, results, strict=True)]
+    every = [{**given, "y": results[0]["y"], **made} for given, made in zip(givens, results, strict=True)]
     _run(equations, reverse, every, stacked=stacked, backward=False)
     return results
 
@@ -194,10 +202,9 @@ def backward(
         into = {n: g for n, g in zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True) if g is not None}
         given, into = _dense(given), _dense(into)
         made = {job.gradient_name(name): given[name].new_empty(given[name].shape) for name in names}
-        if stacked and found:
-            made["d_x"] = torch.empty_like(held["y"])
+        between = {"d_x": torch.empty_like(held["y"])} if stacked and found else {}
         found.append(made)
-        every.append({**given, **held, **into, **made})
+        every.append({**given, "y": kept[0]["y"], **held, **into, **made, **between})
     strides = None if d_y is None else d_y.stride()
     _run(equations, reverse, every, stacked=stacked, backward=True, d_y_strides=strides)
     return found
@@ -219,88 +226,97 @@ def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], 
     job.run(equations, x.shape, double, directions, pointer, threads=threads, openmp=1, **how)
 
 
-# The operators beneath torch.compile and torch.export, which cannot look into a function of Python: one for layers of
-# one direction, one for those of two. inductor keeps compiled code on the disk, with the shapes of its results in it,
-# by its name.
+# The operator beneath torch.compile and torch.export, which cannot look into a function of Python: jobs as of job.run,
+# both directions of a layer or the layers of a stack. Tensors are one list, with the place of each among all jobs'
+# job.GIVEN. inductor keeps compiled code on the disk, with the shapes of its results in it, by the operator's name.
 
-_COUNTS = (1, 2)
+_NAME = f"lstm_jobs_{job.KEPT_VERSION}"
 _LIBRARY = torch.library.Library("unilstm", "FRAGMENT")
-_OF_DIRECTION = (*job.RESULTS[1:], *job.KEPT)  # what each direction has of its own
-_KEPT = ("cells", *job.KEPT)
-_SETTINGS = "int[] numbers, float[] reals, bool[] reverse"
+_OF_JOB = (*job.RESULTS, *job.KEPT)
+_KEPT = [name for name in _OF_JOB if name not in _STATE]
+_JOBS = "Tensor[] tensors, int[] places, int[] numbers, float[] reals, bool[] reverse, bool stacked"
 
 
-def _operator(*args: Any) -> list[Tensor]:
-    """y, and for each direction h, c, every c, and what is kept; empty in the place of what is not."""
-    *tensors, numbers, reals, reverse, keep, cells = args
-    every = forward(job.Equations(numbers, reals), reverse, _givens(tensors), keep=keep, wants_cells=cells)
-    y = every[0]["y"]
-    return [y, *(r[n] if n in r else y.new_empty(0) for r in every for n in _OF_DIRECTION)]
+def _placed(every: Sequence[Any], places: Sequence[int], count: int) -> list[Any]:
+    """What there is, in its places among so many jobs' job.GIVEN."""
+    found = [None] * (count * len(job.GIVEN))
+    for one, place in zip(every, places, strict=True):
+        found[place] = one
+    return found
 
 
-def _operator_fake(*args: Any) -> list[Tensor]:
-    *tensors, numbers, reals, reverse, keep, cells = args
-    equations, x = job.Equations(numbers, reals), tensors[0]
-    steps, rows = x.shape[0], x.shape[1]
-    made = equations.made_shapes(steps, rows, len(reverse), stacked=False, keep=keep, cells=cells)
-    every = [made[0]["y"], *(of.get(name, (0,)) for of in made for name in _OF_DIRECTION)]
-    return [x.new_empty(shape) for shape in every]
+def _operator(
+    tensors: Any, places: Any, numbers: Any, reals: Any, reverse: Any, stacked: bool, keep: bool, cells: bool
+) -> list[Tensor]:
+    """For each job y, h, c, every c, and what is kept; empty in the place of what is not."""
+    givens, how = _givens(_placed(tensors, places, len(reverse))), {"stacked": stacked, "keep": keep}
+    every = forward(job.Equations(numbers, reals), reverse, givens, **how, wants_cells=cells)
+    return [r[n] if n in r else tensors[0].new_empty(0) for r in every for n in _OF_JOB]
 
 
-def _operator_backward(*args: Any) -> list[Tensor]:
-    """For each direction the gradients of job.GRADIENTS; empty in the place of those that are not needed."""
-    *tensors, kept, grads, needs, numbers, reals, reverse = args
-    equations = job.Equations(numbers, reals)
-    names, (y, *rest) = ("cells", *equations.kept_shapes(1, 1)), kept
-    held = [dict(zip(_KEPT, part, strict=True)) for part in job.parts(rest, len(_KEPT))]
-    held = [{"y": y, **{name: one[name] for name in names}} for one in held]
-    found = backward(equations, reverse, _givens(tensors), held, grads, wanted=_wanted(needs))
+def _operator_fake(
+    tensors: Any, places: Any, numbers: Any, reals: Any, reverse: Any, stacked: bool, keep: bool, cells: bool
+) -> list[Tensor]:
+    x = tensors[0]
+    how = {"stacked": stacked, "keep": keep, "cells": cells}
+    made = job.Equations(numbers, reals).made_shapes(x.shape[0], x.shape[1], len(reverse), **how)
+    return [x.new_empty(of.get(name, (0,))) for of in made for name in _OF_JOB]
+
+
+def _operator_backward(
+    tensors: Any, places: Any, numbers: Any, reals: Any, reverse: Any, stacked: bool, kept: Any, grads: Any, needs: Any
+) -> list[Tensor]:
+    """For each job the gradients of job.GRADIENTS; empty in the place of those that are not needed."""
+    equations, count = job.Equations(numbers, reals), len(reverse)
+    made = equations.made_shapes(1, 1, count, stacked=stacked, keep=True, cells=True)
+    every = [dict(zip(_KEPT, part, strict=True)) for part in job.parts(kept, len(_KEPT))]
+    held = [{name: one[name] for name in _KEPT if name in of} for one, of in zip(every, made, strict=True)]
+    givens = _givens(_placed(tensors, places, count))
+    wanted = _wanted(_placed(needs, places, count))
+    found = backward(equations, reverse, givens, held, grads, stacked=stacked, wanted=wanted)
     return [of[n] if n in of else tensors[0].new_empty(0) for of in found for n in job.GRADIENTS]
 
 
-def _operator_backward_fake(*args: Any) -> list[Tensor]:
-    *tensors, _, _, needs, _, _, _ = args
-    shapes = []
-    for given, names in zip(_givens(tensors), _wanted(needs), strict=True):
+def _operator_backward_fake(
+    tensors: Any, places: Any, numbers: Any, reals: Any, reverse: Any, stacked: bool, kept: Any, grads: Any, needs: Any
+) -> list[Tensor]:
+    count, shapes = len(reverse), []
+    wanted = _wanted(_placed(needs, places, count))
+    for given, names in zip(_givens(_placed(tensors, places, count)), wanted, strict=True):
         made = {job.gradient_name(name): given[name].shape for name in names}
         shapes += [made.get(name, (0,)) for name in job.GRADIENTS]
     return [tensors[0].new_empty(shape) for shape in shapes]
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    *tensors, ctx.numbers, ctx.reals, ctx.reverse, _, _ = inputs
-    ctx.needs = [t is not None and t.requires_grad for t in tensors]
-    y, *rest = output
-    kept = [tensor for _, _, *of in job.parts(rest, len(_OF_DIRECTION)) for tensor in of]
-    ctx.save_for_backward(*tensors, y, *kept)
+    tensors, *ctx.settings, _, _ = inputs
+    ctx.needs, ctx.count = [t.requires_grad for t in tensors], len(tensors)
+    every = [dict(zip(_OF_JOB, part, strict=True)) for part in job.parts(output, len(_OF_JOB))]
+    ctx.save_for_backward(*tensors, *(of[name] for of in every for name in _KEPT))
 
 
 def _differentiate(ctx: Any, grads: Any) -> Any:
-    saved, count = ctx.saved_tensors, len(job.GIVEN) * len(ctx.reverse)
-    tensors, kept = saved[:count], list(saved[count:])
-    d_y, *rest = grads
-    of_results = [d_y, *(grad for part in job.parts(rest, len(_OF_DIRECTION)) for grad in part[:3])]
-    settings = ctx.numbers, ctx.reals, ctx.reverse
-    every = _OPERATORS_BACK[len(ctx.reverse)](*tensors, kept, of_results, ctx.needs, *settings)
-    found = [dict(zip(job.GRADIENTS, part, strict=True)) for part in job.parts(every, len(job.GRADIENTS))]
-    return (*_in_order(found, ctx.needs), None, None, None, None, None)
+    tensors, kept = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
+    places, *_, stacked = ctx.settings
+    of_jobs = job.parts(grads, len(_OF_JOB))
+    of_results = [of_jobs[_whose_y(stacked)][0], *(grad for part in of_jobs for grad in part[1:4])]
+    every = job.parts(_BACK(tensors, *ctx.settings, kept, of_results, ctx.needs), len(job.GRADIENTS))
+    found = [dict(zip(job.GRADIENTS, part, strict=True)) for part in every]
+    gradients = _in_order(found, _placed(ctx.needs, places, len(found)))
+    return [gradients[place] for place in places], *(None for _ in (*ctx.settings, "keep", "cells"))
 
 
-def _define(count: int) -> tuple[Any, Any]:
-    """The operator of layers of so many directions, and its way back."""
-    name = f"lstm_layer_{count}_{job.KEPT_VERSION}"
-    back, optional = f"{name}_backward", ("", "?")
-    tensors = ", ".join(f"Tensor{optional[k > 3]} {n}_{d}" for d in range(count) for k, n in enumerate(job.GIVEN))
-    _LIBRARY.define(f"{name}({tensors}, {_SETTINGS}, bool keep, bool cells) -> Tensor[]")
-    _LIBRARY.define(f"{back}({tensors}, Tensor[] kept, Tensor?[] grads, bool[] needs, {_SETTINGS}) -> Tensor[]")
-    _LIBRARY.impl(name, _operator, "CPU")
+def _define() -> tuple[Any, Any]:
+    """The operator, and its way back."""
+    back = f"{_NAME}_backward"
+    _LIBRARY.define(f"{_NAME}({_JOBS}, bool keep, bool cells) -> Tensor[]")
+    _LIBRARY.define(f"{back}({_JOBS}, Tensor[] kept, Tensor?[] grads, bool[] needs) -> Tensor[]")
+    _LIBRARY.impl(_NAME, _operator, "CPU")
     _LIBRARY.impl(back, _operator_backward, "CPU")
-    torch.library.register_fake(f"unilstm::{name}", _operator_fake, lib=_LIBRARY)
+    torch.library.register_fake(f"unilstm::{_NAME}", _operator_fake, lib=_LIBRARY)
     torch.library.register_fake(f"unilstm::{back}", _operator_backward_fake, lib=_LIBRARY)
-    torch.library.register_autograd(f"unilstm::{name}", _differentiate, setup_context=_setup, lib=_LIBRARY)
-    return getattr(torch.ops.unilstm, name), getattr(torch.ops.unilstm, back)
+    torch.library.register_autograd(f"unilstm::{_NAME}", _differentiate, setup_context=_setup, lib=_LIBRARY)
+    return getattr(torch.ops.unilstm, _NAME), getattr(torch.ops.unilstm, back)
 
 
-_DEFINED = {count: _define(count) for count in _COUNTS}
-_OPERATORS = {count: forward for count, (forward, _) in _DEFINED.items()}
-_OPERATORS_BACK = {count: back for count, (_, back) in _DEFINED.items()}
+_OPERATOR, _BACK = _define()
