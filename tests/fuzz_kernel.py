@@ -121,7 +121,7 @@ class Fuzzed:
             # holds for slopes s(1-s) there.
             x *= min(1.0, spec.hidden_size / spec.input_size) ** 0.5
         self.x = self.strided(draw, x.astype(self.dtype), 6 if large else 4)
-        count = spec.num_directions
+        count = spec.num_layers * spec.num_directions
         self.h = draw.standard_normal((count, self.rows, spec.state_size)).astype(self.dtype)
         slots = (spec.slots,) if spec.slots > 1 else ()
         self.c = draw.standard_normal((count, self.rows, *slots, spec.hidden_size)).astype(self.dtype)
@@ -135,12 +135,15 @@ class Fuzzed:
 
     @staticmethod
     def _larger(draw: Any, spec: LSTMSpec) -> LSTMSpec:
-        """More inputs or units in every other spec, around the blocks of the sums; and dropout in every other one."""
+        """More inputs or units in every other spec, around the blocks of the sums; dropout in every other one; and some
+        of them two or three layers deep."""
         fields: dict[str, Any] = drawn_dropout(draw, spec.cell) if draw.random() < 0.5 else {}
         if draw.random() < 0.5:
             fields["input_size"] = int(draw.choice([1, 62, 64, 65, 100, 128, 130, 257, 300]))
         if draw.random() < 0.4 and not spec.num_blocks and spec.lanes == spec.num_heads == 1:
             fields["hidden_size"] = int(draw.choice([48, 63, 64, 65, 96, 127, 128, 130]))
+        if draw.random() < 0.3:
+            fields["num_layers"] = int(draw.integers(2, 4))
         return spec.replace(**fields)
 
     @staticmethod
