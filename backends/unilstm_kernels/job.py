@@ -174,8 +174,13 @@ def reversed_ones(spec: LSTMSpec, layer: int, call: LayerCall) -> tuple[bool, ..
     return every * len(call.states) if call.stacked else every
 
 
+def keeps_in_vain(needs: Sequence[Any]) -> bool:
+    """Of a stack, by whether each layer needs a way back: would the first keep what that takes, and not need it?"""
+    return any(needs) and not needs[0]
+
+
 def masks(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The other way round."""
+    """`fixed` the other way round."""
     return {kind: given[name] for kind, name in _MASKS.items() if given.get(name) is not None}
 
 

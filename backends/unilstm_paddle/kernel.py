@@ -60,9 +60,8 @@ def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
 
 
 def run_stack(spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
-    """None where the first layer needs no way back and others do: what it keeps for that would be kept for nothing."""
-    needs = paddle.is_grad_enabled() and list(map(_in_graph, job.tensors(call)))
-    if needs and any(needs) and not needs[0]:
+    """None where the layers are better run one by one."""
+    if paddle.is_grad_enabled() and job.keeps_in_vain([_in_graph(given) for given in job.tensors(call)]):
         return None
     return run(spec, 0, call)
 

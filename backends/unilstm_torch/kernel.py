@@ -72,9 +72,8 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
 
 
 def run_stack(ops: TorchOps, spec: LSTMSpec, call: LayerCall) -> list[DirectionResult] | None:
-    """None where the first layer needs no way back and others do: what it keeps for that would be kept for nothing."""
-    needs = torch.is_grad_enabled() and list(map(_in_graph, job.tensors(call)))
-    if needs and any(needs) and not needs[0]:
+    """None where the layers are better run one by one."""
+    if torch.is_grad_enabled() and job.keeps_in_vain([_in_graph(given) for given in job.tensors(call)]):
         return None
     return run(ops, spec, 0, call)
 
