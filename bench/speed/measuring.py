@@ -113,11 +113,16 @@ def environment() -> dict[str, Any]:
     return about | ({"small": True} if os.environ.get(SMALL) else {})
 
 
+_MAKERS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
+
+
 def _cpu() -> str:
-    """The processor's flags that decide which code runs; its name says less and is often hidden."""
+    """What decides which code runs: flags, and the maker, whom MKL asks for; its name says less and is often hidden."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((line for line in file if line.startswith(("flags", "Features"))), "").split()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
-    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else " ".join(flags[-3:])
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
+    maker = next((line.split()[-1] for line in lines if line.startswith("vendor_id")), "")
+    level = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else " ".join(flags[-3:])
+    return ", ".join(part for part in (_MAKERS.get(maker, maker), level) if part)
