@@ -203,7 +203,7 @@ template <class T> struct Layers {
   static constexpr int kCount = 3;
   Arrays<T>& a;
   Job jobs[kCount];
-  std::vector<std::vector<T>> weights, results;
+  std::vector<std::vector<T>> weights, results, between;  // between: the gradients of x of the upper layers, one by one
 
   // The layers above read what that below makes: their weights of x are as wide.
   explicit Layers(Arrays<T>& arrays) : a(arrays) {
@@ -225,18 +225,19 @@ template <class T> struct Layers {
     return 0;
   }
   void fresh() {
-    results.clear(), results.reserve(kCount * kArrays);
-    const int64_t s = a.job.number[kState], i = a.job.number[kInputs], all = a.job.number[kSteps] * a.job.number[kRows] * s;
+    results.clear(), results.reserve(kCount * kArrays), between.clear();
+    const int64_t s = a.job.number[kState], i = a.job.number[kInputs];
     for (int n = 0; n < kCount; n++)
       for (int which = kY; which < kPacked; which++) {
         if (which > kRaw && which < kDx) continue;  // given
-        bool of_x = which == kDx || which == kDWeightIh || which == kDWeightXh || which == kDWeightXa;
-        size_t count = n && which == kDx ? all : n && of_x ? size(a, which) / i * s : size(a, which);
+        bool of_x = which == kDWeightIh || which == kDWeightXh || which == kDWeightXa;
+        size_t count = n && which == kDx ? 0 : n && of_x ? size(a, which) / i * s : size(a, which);
         jobs[n].array[which] = count ? add(results, count, (T)NAN) : nullptr;
       }
   }
   void run(bool at_once) {
     fresh();
+    const int64_t all = a.job.number[kSteps] * a.job.number[kRows] * a.job.number[kState];
     for (int backward = 0; backward < 2; backward++)
       for (int k = 0; k < kCount; k++) {
         int n = backward ? kCount - 1 - k : k;
@@ -245,6 +246,7 @@ template <class T> struct Layers {
         if (at_once) continue;
         if (!backward && n) jobs[n].array[kX] = jobs[n - 1].array[kY], strides(jobs[n], kStrideT);
         if (backward && k) jobs[n].array[kDy] = jobs[n + 1].array[kDx], strides(jobs[n], kDyStrideT);
+        if (backward && n) jobs[n].array[kDx] = add(between, all, (T)NAN);
         if (unilstm_run(&jobs[n], 1, backward)) printf("no memory\n");
       }
   }

@@ -38,9 +38,8 @@ def target_of(backend: str) -> Target:
 def problem(fields: dict[str, Any], lengths: bool, dtype: str = "float32") -> Problem:
     spec, draw = LSTMSpec(7, 10, num_layers=LAYERS, **fields), np.random.default_rng(0)
     weights = Weights.initial(spec, 1, dtype=dtype)
-    cell = (spec.slots, spec.hidden_size) if spec.slots > 1 else (spec.hidden_size,)
-    shapes = {"x": (ROWS, STEPS, 7), "h": (LAYERS, ROWS, spec.state_size), "c": (LAYERS, ROWS, *cell)}
-    x, h, c = (draw.standard_normal(shape).astype(dtype) for shape in shapes.values())
+    given = ((ROWS, STEPS, 7), (LAYERS, ROWS, spec.state_size), (LAYERS, ROWS, *spec.cell_shape))
+    x, h, c = (draw.standard_normal(shape).astype(dtype) for shape in given)
     of = ((ROWS, STEPS, spec.state_size), h.shape, c.shape)
     of_y, of_h, of_c = (draw.standard_normal(shape).astype(dtype) for shape in of)
     if spec.cell == "slstm":

@@ -117,14 +117,12 @@ def _backward(
     plan: Plan, givens: list[dict[str, Array]], kept: Any, cotangents: list[dict[str, Array]], wanted: list[list[str]]
 ) -> list[Array]:
     steps, rows, _ = givens[0]["x"].shape
-    equations = job.equations(plan.spec)
-    names = ("cells", *equations.kept_shapes(steps, rows), *(["y"] if plan.stacked else []))
+    names = ("cells", *job.equations(plan.spec).kept_shapes(steps, rows), *(["y"] if plan.stacked else []))
     everything, shapes = [], []
     y, *rest = kept
     for given, (_, _, *held), into, some in zip(givens, plan.parts(rest), cotangents, wanted, strict=True):
-        of_x = {"d_x": (steps, rows, equations.state)} if plan.stacked and shapes else {}
         everything.append({**given, **dict(zip(names, held, strict=True)), **into})
-        shapes.append({job.gradient_name(name): given[name].shape for name in some} | of_x)
+        shapes.append({job.gradient_name(name): given[name].shape for name in some})
     if not plan.stacked:
         everything[0]["y"] = y
     found = _call(plan, everything, shapes, backward=True)

@@ -193,8 +193,8 @@ class Direction(NamedTuple):
     """What one direction of a layer reads and writes, or one layer of a stack.
 
     strides: of x [T, B, I], in elements, its features side by side. arrays: by the names of ARRAYS, those that there
-    are; dense, but for x and d_y. y and d_y are the layer's [T, B, D·S], all directions side by side. Of a stack x is
-    the first's and d_y the last's, and every other one needs d_x.
+    are; dense, but for x and d_y. y and d_y are the layer's [T, B, D·S], all directions side by side. Of a stack x and
+    d_x are the first's, and d_y is the last's.
     """
 
     reverse: bool

@@ -60,9 +60,6 @@ class Layer:
             given.append({"d_y": d_y, **dense})
             found = [name for name in job.GRADIENTS if name[2:] in one.arrays]
             made.append({name: np.empty(one.arrays[name[2:]].shape, dtype) for name in found})
-        if self.call.stacked:
-            below = [{"d_x": np.empty(one.arrays["y"].shape, dtype)} for one in self.directions[:-1]]
-            given = [of | more for of, more in zip(given, [{}, *below], strict=True)]
         self._run([g | m for g, m in zip(given, made, strict=True)], backward=True, d_y_strides=strides)
         return [{name[2:]: array for name, array in found.items()} for found in made]
 

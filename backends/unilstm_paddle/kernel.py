@@ -135,12 +135,9 @@ def backward(plan: _Plan, givens: list[Given]) -> list[Tensor]:
     """The gradients of what is wanted of each direction, one direction after the other. givens: what a direction was
     given, what it kept, and the gradients of its results."""
     givens = [_dense(given) for given in givens]
-    found: list[Given] = []
+    found = []
     for given, names in zip(givens, plan.wanted, strict=True):  # that of both biases once
-        made = {job.gradient_name(name): empty(given[name].shape, given["y"]) for name in names}
-        if plan.stacked and found:
-            made["d_x"] = empty(given["y"].shape, given["y"])
-        found.append(made)
+        found.append({job.gradient_name(name): empty(given[name].shape, given["y"]) for name in names})
     _run(plan, [given | made for given, made in zip(givens, found, strict=True)], backward=True)
     gradients = []
     for made, names in zip(found, plan.wanted, strict=True):

@@ -193,17 +193,15 @@ def backward(
 ) -> list[dict[str, Tensor]]:
     """For each direction the gradients of what is wanted, by the names of job.GRADIENTS. grads: of y, and of each
     direction's h, c, every c, each or None."""
-    every: list[Given] = []
-    found: list[Given] = []
+    every, found = [], []
     d_y, *rest = grads
     d_y = None if d_y is None else _dense({"d_y": d_y})["d_y"]
     for given, held, of_results, names in zip(givens, kept, job.parts(rest, 3), wanted, strict=True):
         into = {n: g for n, g in zip(job.GRADIENTS_IN, (d_y, *of_results), strict=True) if g is not None}
         given, into = _dense(given), _dense(into)
         made = {job.gradient_name(name): given[name].new_empty(given[name].shape) for name in names}
-        between = {"d_x": torch.empty_like(held["y"])} if stacked and found else {}
         found.append(made)
-        every.append({**given, "y": kept[0]["y"], **held, **into, **made, **between})
+        every.append({**given, "y": kept[0]["y"], **held, **into, **made})
     strides = None if d_y is None else d_y.stride()
     _run(equations, reverse, every, stacked=stacked, backward=True, d_y_strides=strides)
     return found

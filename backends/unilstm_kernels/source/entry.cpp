@@ -76,11 +76,13 @@ EXPORT int64_t unilstm_layout() { return kNumbers * 10000 + kReals * 100 + kArra
 // From which sources this was built; build.py looks for it in the file.
 EXPORT const char* unilstm_source() { return DIGEST; }
 
-// The layer above reads what this one makes, and on the way back the other way round.
-static void join(Job& below, Job& above) {
+// The layer above reads what the one below makes; and on the way back the other way round, by way of d_x.
+static void join(const Job& below, Job& above) {
   above.array[kX] = below.array[kY];
   above.number[kStrideT] = below.number[kYStrideT], above.number[kStrideB] = below.number[kYStrideB];
-  below.array[kDy] = above.array[kDx];
+}
+static void join_back(Job& below, Job& above, void* d_x) {
+  above.array[kDx] = below.array[kDy] = d_x;
   below.number[kDyStrideB] = above.number[kInputs], below.number[kDyStrideT] = above.number[kRows] * above.number[kInputs];
 }
 
@@ -90,14 +92,26 @@ static bool wants_gradients(const Job& job) {
   return false;
 }
 
+static int64_t bytes_of_dx(const Job& job) {
+  const int64_t* n = job.number;
+  return n[kSteps] * n[kRows] * n[kInputs] * (n[kDouble] ? 8 : 4);
+}
+
 int run_with(const Source* source, int threads, Job* jobs, int64_t count, bool backward) {
   if (!set()) return 2;
-  for (int64_t k = 1; k < count; k++)
-    if (jobs[k].number[kStacked]) join(jobs[k - 1], jobs[k]);
+  const bool stacked = count > 1 && jobs[1].number[kStacked];
+  for (int64_t k = 1; stacked && k < count; k++) join(jobs[k - 1], jobs[k]);
   // The way back ends at the last layer that it is wanted of.
-  for (; backward && count > 1 && jobs[1].number[kStacked] && !wants_gradients(*jobs); jobs++, count--)
-    jobs[1].array[kDx] = nullptr, jobs[1].number[kStacked] = false;
-  return team_run(set()->run, jobs, count, backward, source, threads) ? 0 : 1;
+  for (; stacked && backward && count > 1 && !wants_gradients(*jobs); jobs++, count--) jobs[1].number[kStacked] = false;
+  void* between = nullptr;  // the gradients of x of all layers but the first
+  if (stacked && backward && count > 1) {
+    const int64_t bytes = (bytes_of_dx(jobs[1]) + 63) / 64 * 64;
+    if (posix_memalign(&between, 64, bytes * (count - 1))) return 1;
+    for (int64_t k = 1; k < count; k++) join_back(jobs[k - 1], jobs[k], (char*)between + (k - 1) * bytes);
+  }
+  const bool fine = team_run(set()->run, jobs, count, backward, source, threads);
+  free(between);
+  return fine ? 0 : 1;
 }
 
 // A mask of dropout. 0; 2 where no instruction set fits.

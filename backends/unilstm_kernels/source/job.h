@@ -16,7 +16,7 @@ enum Number {
   kMaskKind,                                 // see MaskKind
   kCell, kHeads, kSlots,                     // see Cell; 1 or the heads, each of which reads its own part of h; C / H
   kReverse,                                  // from the last step of each row to the first
-  kStacked,                                  // upon the job before it: x is the y of that, the gradient of x that of its y
+  kStacked,                                  // upon the job before it: x is the y of that. It is not given, nor its gradient
   kStrideT, kStrideB,                        // of x, in elements; its features lie side by side
   kYFrom,                                    // the first of the direction's features in y and its gradient
   kYStrideT, kYStrideB, kDyStrideT, kDyStrideB,  // of y and its gradient
