@@ -154,3 +154,34 @@ def test_a_parameter_of_another_shape_is_named(name: str) -> None:
                 call()
         with pytest.raises(unilstm.InputError, match="weights have changed"):
             stream(step)
+
+
+@pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
+def test_a_parameter_of_another_dtype_is_named(name: str) -> None:
+    """Before a path that works on memory takes it for what it is not."""
+    backend = require(name)
+    layer = unilstm.LSTM(4, 6, num_layers=2, backend=name, seed=0)
+    wrong, x = backend.tensor(np.ones((24, 6), "float16")), backend.tensor(np.ones((2, 5, 4), "float32"))
+    if name == "torch":
+        layer.weight_hh_l1.data = wrong
+    elif name == "paddle":
+        import paddle
+
+        layer.weight_hh_l1 = paddle.create_parameter([24, 6], "float16")
+    else:
+        layer.params["weight_hh_l1"] = wrong
+    with pytest.raises(
+        InputError, match=r"parameter weight_hh_l1 has dtype .*float16, but the first one has .*float32"
+    ):
+        layer(x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bool"])
+@pytest.mark.parametrize("kind", ["recurrent", "zoneout_cell", "input", "weight"])
+def test_a_mask_of_another_dtype_is_named(backend: Any, kind: str, dtype: str) -> None:
+    shape = {"recurrent": (3, 6), "zoneout_cell": (5, 3, 6), "input": (3, 4), "weight": (24, 6)}[kind]
+    field = kind if kind == "zoneout_cell" else f"{kind}_dropout"
+    layer = unilstm.LSTM(LSTMSpec(4, 6, **{field: 0.5}), backend=backend.name, seed=0)
+    masks = {f"{kind}_l0": backend.tensor(np.ones(shape, dtype))}
+    with pytest.raises(InputError, match=rf"masks\['{kind}_l0'\] has dtype .*{dtype}, but must have .*float32"):
+        layer(backend.tensor(X.astype("float32")), masks=masks)

@@ -112,7 +112,7 @@ def test_what_it_cannot_serve_is_refused(traced: None, monkeypatch: pytest.Monke
 def test_it_runs_by_name_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on CUDA, until it has been run there: what serves everything comes before it."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    paths = native.paths(unilstm.LSTMSpec(3, 4, peephole=True), torch.device(kind), torch.float32)
+    paths = native.paths(unilstm.LSTMSpec(3, 4, peephole=True), torch.device(kind), "float32")
     assert [p.name for p in paths] == ["kernel", "native", "composed", "fused"]
 
 
@@ -127,11 +127,11 @@ def test_native_on_cuda_is_refused_where_cudnn_would_use_tf32(monkeypatch: pytes
         return path.refusal(0, None)
 
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-        assert "would use TF32" in reason(torch.float32)
-        assert reason(torch.float64) is None
+        assert "would use TF32" in reason("float32")
+        assert reason("float64") is None
         assert reason(torch.float32, native_first=True) is None
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        assert reason(torch.float32) is None
+        assert reason("float32") is None
 
 
 def test_a_recording_gets_new_inputs_and_gives_results_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

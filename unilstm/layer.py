@@ -34,16 +34,20 @@ class LayerMethods:
         """The parameters by canonical name."""
         raise NotImplementedError
 
-    def _paths(self) -> Sequence[Path]:
-        """The paths of this layer, fastest first, composed last."""
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        """The paths of a layer of this dtype, fastest first, composed last."""
         raise NotImplementedError
+
+    def _dtype_name(self) -> str:
+        return self._ops().dtype(next(iter(self._tensors().values())))
 
     def _run(
         self, x: Any, state: Any, lengths: Any, masks: Masks | None, cells: bool
     ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
         """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. The rules are in docs/architecture.md."""
-        ops, spec, params, paths = self._ops(), self.spec, self._tensors(), self._paths()
-        call = calls.receive(ops, spec, ops.dtype(next(iter(params.values()))), x, state, lengths)
+        ops, spec, params = self._ops(), self.spec, self._tensors()
+        dtype = ops.dtype(next(iter(params.values())))
+        call, paths = calls.receive(ops, spec, dtype, x, state, lengths), self._paths(dtype)
 
         def run_layer(k: int, layer_call: LayerCall) -> Any:
             return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)
@@ -126,4 +130,4 @@ class LayerMethods:
 
     def explain(self) -> Explanation:
         """Which path runs each layer of a plain call (full lengths, evaluation), and why no faster one does."""
-        return explain(self._paths(), self.path, self.spec.num_layers)
+        return explain(self._paths(self._dtype_name()), self.path, self.spec.num_layers)

@@ -113,6 +113,11 @@ class Given:
         mask = self.masks[name]
         if tuple(mask.shape) != tuple(shape):
             raise InputError(f"masks[{name!r}] has shape {list(mask.shape)}, but must have {list(shape)}.")
+        if mask.dtype != like.dtype:
+            raise InputError(
+                f"masks[{name!r}] has dtype {mask.dtype}, but must have {like.dtype}, as what it multiplies. "
+                "Convert it."
+            )
         return mask
 
 

@@ -52,8 +52,9 @@ class LayerCall:
         return self.x if valid is None else ops.where(valid, self.x, ops.full(0.0, self.x))
 
     def tensors(self) -> list[Tensor]:
-        """x, the states and the parameters of all directions."""
-        return [self.x, *(s for state in self.states for s in state), *(w for p in self.p for w in p.values())]
+        """x, the states, and the parameters and masks of all directions."""
+        named = (*self.p, *self.all_masks())
+        return [self.x, *(s for state in self.states for s in state), *(t for of in named for t in of.values())]
 
     def all_masks(self) -> list[dict[str, Tensor]]:
         return [{} for _ in self.states] if self.masks is None else self.masks
@@ -145,15 +146,21 @@ def weights_of(
 ) -> dict[str, Tensor]:
     """The arrays of one direction of one layer, by role. mask: of weight_hh.
 
-    Raises InputError where one has got another shape than the spec's, which a path that works on its memory trusts.
+    Raises InputError where one has got another shape than the spec's, or another dtype than the rest, which a path that
+    works on its memory trusts.
     """
-    found, shapes = {}, spec.shapes
+    found, shapes, dtype = {}, spec.shapes, next(iter(params.values())).dtype
     for role, name in spec.roles[layer * spec.num_directions + direction]:
         found[role] = params[name]
         if tuple(found[role].shape) != shapes[name]:
             raise InputError(
                 f"the layer's parameter {name} has shape {list(found[role].shape)}, but its spec says "
                 f"{list(shapes[name])}. Give it that, or build a layer of another spec."
+            )
+        if found[role].dtype != dtype:
+            raise InputError(
+                f"the layer's parameter {name} has dtype {found[role].dtype}, but the first one has {dtype}. Convert "
+                "all of them to one."
             )
     return found if mask is None else {**found, "weight_hh": found["weight_hh"] * mask}
 

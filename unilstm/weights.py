@@ -113,6 +113,8 @@ def checked(name: str, value: Any, shape: tuple[int, ...], copy: bool = True) ->
         raise LayoutError(f"{name!r} has dtype {array.dtype}. Convert it to one of: {', '.join(DTYPES)}.")
     if array.shape != shape:
         raise LayoutError(f"{name!r} has shape {list(array.shape)}, but must have {list(shape)}.")
+    if not array.dtype.isnative:  # frameworks and the kernel read memory as it is
+        array, taken = array.astype(array.dtype.newbyteorder("=")), False
     if not taken:
         array.flags.writeable = False
     return array

@@ -22,7 +22,7 @@ def serves(layer: Any, x: Any, state: Any) -> bool:
     for array in (x, *(state or ()), *layer.params.values()):
         if not isinstance(array, jax.Array) or isinstance(array, jax.core.Tracer):
             return False
-    return x.dtype in (jnp.float32, jnp.float64) and kernel.refusal(layer.spec, None) is None
+    return kernel.refusal(layer.spec, str(x.dtype), None) is None
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -37,18 +37,14 @@ def _registered() -> str | None:
     return None
 
 
-def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
-    """Why the kernel cannot serve this layer, or None."""
-    reason = job.refusal(spec, call) or _registered()
+def refusal(spec: LSTMSpec, dtype: str, call: LayerCall | None) -> str | None:
+    """Why the kernel cannot serve a layer of this dtype, or None."""
+    reason = job.refusal(spec, dtype) or _registered()
     if reason is not None:
         return reason
     if jax.default_backend() != "cpu":
         return f"the kernel runs on the CPU, not on {jax.default_backend()}"
-    if call is None:
-        return None
-    if call.x.dtype not in (jnp.float32, jnp.float64):
-        return f"the kernel computes in float32 and float64, not in {call.x.dtype}"
-    if not all(isinstance(size, int) for size in call.x.shape):
+    if call is not None and not all(isinstance(size, int) for size in call.x.shape):
         return "a size is symbolic, as in jax.export"
     return None
 

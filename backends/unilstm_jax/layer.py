@@ -30,7 +30,7 @@ class LSTM(LayerMethods):
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
         self.spec, self.path = weights.spec, path
         check_dtype(weights.dtype)
-        check_path(path, paths(self.spec))
+        check_path(path, paths(self.spec, weights.dtype))
         self.params = {name: jax.device_put(array, device) for name, array in weights.items()}
 
     def __call__(
@@ -89,8 +89,8 @@ class LSTM(LayerMethods):
     def _tensors(self) -> dict[str, Any]:
         return self.params
 
-    def _paths(self) -> Sequence[Path]:
-        return paths(self.spec)
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, dtype)
 
 
 def check_dtype(dtype: str) -> None:

@@ -19,13 +19,13 @@ from .ops import OPS
 from .scan import scan
 
 
-def paths(spec: LSTMSpec) -> tuple[Path, ...]:
+def paths(spec: LSTMSpec, dtype: str) -> tuple[Path, ...]:
     one = Path("composed", lambda layer, call: None, lambda layer, call: composed(OPS, spec, layer, call, scan))
 
     def run(layer: int, call: LayerCall) -> list[DirectionResult]:
         return kernel.run(spec, layer, call)
 
-    own = Path("kernel", lambda k, call: kernel.refusal(spec, call), run, lambda call: run(0, call))
+    own = Path("kernel", lambda k, call: kernel.refusal(spec, dtype, call), run, lambda call: run(0, call))
     native = Path("native", lambda k, call: cudnn.refusal(spec, call), lambda k, call: cudnn.run(spec, k, call))
     at_once = tuple(map(_if_right, parallel.paths(OPS, spec)))
     # XLA's sequential loop on a CPU has less memory to go through (measured: 0.5 to 1.1 of the parallel scan's time).

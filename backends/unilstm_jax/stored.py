@@ -128,5 +128,5 @@ class StoredLSTM(NamedTensors, StoredMethods, LSTM):
     def _ops(self) -> JaxOps:
         return OPS
 
-    def _paths(self) -> Sequence[Path]:
-        return paths(self.spec)
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, dtype)

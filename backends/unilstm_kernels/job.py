@@ -40,6 +40,7 @@ NO_MEMORY = "the kernel found no memory for its working arrays"
 _LINE = 32  # kLine of float in source/shape.h, twice that of double
 _HAS = ("input", "forget", "output")  # bits from 1
 _COUPLED, _PEEPHOLE, _HIGHWAY, _PROJECTED, _SEEN_AGAIN, _EXPONENTIAL_FORGET = 8, 16, 32, 64, 128, 256
+DTYPES = ("float32", "float64")
 _CELLS = ("lstm", "slstm", "minlstm")
 _POOLINGS = ("sum", "argmax", "attention", "attention-max")
 _NORMS = ("none", "joint", "normalized-state", "per-gate")
@@ -55,11 +56,13 @@ class Job(ctypes.Structure):
     ]
 
 
-def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
-    """Why the kernel cannot serve this spec or this call, as far as that is the same for all frameworks; or None."""
+def refusal(spec: LSTMSpec, dtype: str) -> str | None:
+    """Why the kernel cannot serve this spec in a layer of this dtype, whatever the framework; or None."""
     missing = library.missing()
     if missing:
         return missing
+    if dtype not in DTYPES:
+        return f"the kernel computes in {' and '.join(DTYPES)}, not in {dtype}"
     return f"the kernel has no cell {spec.cell!r}" if spec.cell not in _CELLS else None
 
 

@@ -40,8 +40,9 @@ class Plan(NamedTuple):
 
 
 def plan(spec: LSTMSpec) -> Plan | None:
-    """None where the kernel cannot serve, or layers are joined in other ways than one upon the other."""
-    return None if job.refusal(spec, None) else _plan(spec)
+    """None where the kernel cannot serve, or layers are joined in other ways than one upon the other. In any of its
+    dtypes: who asks has seen to that."""
+    return None if job.refusal(spec, job.DTYPES[0]) else _plan(spec)
 
 
 @functools.lru_cache(256)

@@ -13,11 +13,6 @@ from unilstm_kernels import job, library
 Array = Any
 
 
-def refusal(spec: LSTMSpec, call: LayerCall | None) -> str | None:
-    """Why the kernel cannot serve this layer, or None."""
-    return job.refusal(spec, call)
-
-
 def run(spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
     """One layer, or a stack of them from this one on."""
     return Layer(spec, layer, call).forward(keep=False)
@@ -71,7 +66,7 @@ class Layer:
 
 
 def _direction(reverse: bool, arrays: dict[str, Any], lengths: dict[str, Array]) -> job.Direction:
-    given = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None and name != "x"}
+    given = {name: np.require(a, requirements="CA") for name, a in arrays.items() if a is not None and name != "x"}
     if "x" not in arrays:
         return job.Direction(reverse, (0, 0), {**given, **lengths})
     x, strides = _rows_dense(arrays["x"])
@@ -80,8 +75,9 @@ def _direction(reverse: bool, arrays: dict[str, Any], lengths: dict[str, Array])
 
 def _rows_dense(array: Array) -> tuple[Array, list[int]]:
     """The same with its features side by side, and its strides in elements."""
-    if array.strides[-1] != array.itemsize or min(array.strides) < 0:
-        array = np.ascontiguousarray(array)
+    whole = not any(stride % array.itemsize for stride in array.strides)  # not so in a field of a structured array
+    if array.strides[-1] != array.itemsize or min(array.strides) < 0 or not whole or not array.flags.aligned:
+        array = array.copy()
     return array, [stride // array.itemsize for stride in array.strides]
 
 

@@ -19,12 +19,12 @@ from .vjp import vjp
 class LSTM(LayerMethods):
     """An LSTM over NumPy arrays: y, (h_n, c_n) = lstm(x, state, lengths=…).
 
-    float32 and float64; vjp() differentiates. Dropout acts where a call gives key= or masks=, and only there.
+    vjp() differentiates, in float32 and float64. Dropout acts where a call gives key= or masks=, and only there.
     """
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
         check_device(device)
-        check_path(path, paths(weights.spec))
+        check_path(path, paths(weights.spec, weights.dtype))
         self.spec, self.path, self._weights = weights.spec, path, weights
 
     def __call__(
@@ -53,8 +53,10 @@ class LSTM(LayerMethods):
         """A call and its derivative: (y, (h_n, c_n)[, c of every step]), pull.
 
         pull(d_y, (d_h_n, d_c_n)[, d_c]), None in the place of zeros, returns the gradients of sum(y·d_y) + … by name:
-        "x", "h_0" and "c_0" where a state was given, and the canonical names of the parameters. Only the project's
-        kernel differentiates here: raises PathError, with the reason, for a layer or a call that it does not serve.
+        "x", "h_0" and "c_0" where a state was given, and the canonical names of the parameters. It reads x, the state
+        and y once more: do not write into them before. Only the project's kernel differentiates here: raises PathError,
+        with the reason, for a layer or a call that it does not serve; pull raises InputError for a gradient of another
+        shape than that of which it is.
         """
         return vjp(self, x, state, lengths, self._masks(key, masks, x, None), return_cell_sequence)
 
@@ -79,8 +81,8 @@ class LSTM(LayerMethods):
     def _tensors(self) -> dict[str, Any]:
         return dict(self._weights)
 
-    def _paths(self) -> Sequence[Path]:
-        return paths(self.spec)
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, dtype)
 
 
 def check_device(device: Any) -> None:

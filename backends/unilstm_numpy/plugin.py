@@ -60,9 +60,9 @@ class NumpyBackend:
         return _vjp
 
     def forward_only(self, spec: Any, path: str) -> str | None:
-        from .kernel import refusal
+        from unilstm_kernels import job
 
-        return "only the kernel path differentiates" if path == "composed" else refusal(spec, None)
+        return "only the kernel path differentiates" if path == "composed" else job.refusal(spec, job.DTYPES[0])
 
     def scope(self, dtype: str) -> Any:
         return contextlib.nullcontext()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from unilstm import calls
-from unilstm.errors import PathError
+from unilstm.errors import InputError, PathError
 from unilstm.masks import Masks
 from unilstm.parameters import layer_parameters
 from unilstm.run import DirectionResult, LayerCall, forward, outputs
@@ -55,7 +56,7 @@ class _Run:
         self.done: list[tuple[int, kernel.Layer, list[DirectionResult]]] = []  # from which layer on
 
     def layer(self, k: int, call: LayerCall) -> list[DirectionResult]:
-        reason = kernel.refusal(self.spec, call)
+        reason = job.refusal(self.spec, OPS.dtype(call.x))
         if reason is None and self.path not in ("auto", "kernel"):
             reason = f"path={self.path!r} was asked for"
         if reason is not None:
@@ -78,11 +79,12 @@ class _Run:
 
     def pull(self, d_y: Any = None, d_state: Any = None, d_cells: Any = None) -> Gradients:
         spec, count = self.spec, self.spec.num_directions
-        d = self._sequence(d_y, spec.output_size)
+        d = self._sequence("d_y", d_y, spec.output_size)
         d_h, d_c = self._states(d_state)
         every_c: list[Any] = [None] * len(d_h)
         if d_cells is not None:
-            of_cells = self._sequence(d_cells, count * spec.slots * spec.hidden_size)
+            slots = (count * spec.hidden_size,) if spec.slots == 1 else (count * spec.slots, spec.hidden_size)
+            of_cells = self._sequence("d_c", d_cells, *slots)
             every_c[-count:] = np.split(of_cells, count, axis=-1)
         found: Gradients = {}
         of_states: list[tuple[Array, Array]] = []
@@ -105,22 +107,30 @@ class _Run:
             d = d + d_x if first and spec.residual else d_x
         return {"x": calls.give_back(OPS, spec, self.call, d), **self._of_states(of_states), **found}
 
-    def _sequence(self, d: Any, size: int) -> Array:
-        """The gradient of a sequence as the kernel takes it, [T, B, size]."""
-        x = self.call.x
+    def _sequence(self, name: str, d: Any, *features: int) -> Array:
+        """The gradient of a sequence, in the form of that, as the kernel takes it, [T, B, all features]."""
+        steps, rows, _ = self.call.x.shape
+        size, form = math.prod(features), self.spec.batch_first and self.call.batched
         if d is None:
-            return np.zeros((*x.shape[:2], size), x.dtype)
+            return np.zeros((steps, rows, size), self.call.x.dtype)
+        lead = ((rows, steps) if form else (steps, rows)) if self.call.batched else (steps,)
+        d = _of_shape(name, d, (*lead, *features)).reshape((*lead, size))
         if not self.call.batched:
             return d[:, None]
-        return d.swapaxes(0, 1) if self.spec.batch_first else d
+        return d.swapaxes(0, 1) if form else d
 
     def _states(self, d_state: Any) -> list[Array]:
-        """d_h_n and d_c_n [L·D, B, F]."""
-        lead = self.spec.num_layers * self.spec.num_directions, self.call.x.shape[1]
-        sizes = (self.spec.state_size, self.spec.slots * self.spec.hidden_size)
-        parts = zip(d_state or (None, None), sizes, strict=True)
-        dtype = self.call.x.dtype
-        return [np.zeros((*lead, size), dtype) if d is None else np.reshape(d, (*lead, size)) for d, size in parts]
+        """d_h_n and d_c_n [L·D, B, F], from the form in which the states were given back."""
+        count, rows = self.spec.num_layers * self.spec.num_directions, self.call.rows
+        found, lead = [], (count, rows) if self.call.batched else (count,)
+        every = zip(
+            ("d_h_n", "d_c_n"), d_state or (None, None), ((self.spec.state_size,), self.spec.cell_shape), strict=True
+        )
+        for name, d, features in every:
+            shape = (count, rows, math.prod(features))
+            given = np.zeros(shape, self.call.x.dtype) if d is None else _of_shape(name, d, (*lead, *features))
+            found.append(given.reshape(shape))
+        return found
 
     def _of_parameters(self, k: int, n: int, gradients: Gradients) -> Gradients:
         found = {}
@@ -131,7 +141,8 @@ class _Run:
                 gradient = gradient.reshape(p.shape)
             elif p.role == "weight_hh":
                 gradient = self.masked(f"weight_l{k}{'_reverse' if n else ''}", gradient)
-            found[p.name] = gradient
+            # What is done to the gradient of one of two biases must not be done to the other's.
+            found[p.name] = gradient.copy() if p.role == "bias_hh" else gradient
         return found
 
     def _of_states(self, found: list[tuple[Array, Array]]) -> Gradients:
@@ -140,6 +151,14 @@ class _Run:
         h, c = (np.stack(parts) for parts in zip(*found, strict=True))
         h, c = calls.give_back_state(OPS, self.spec, self.call, h, c)
         return {"h_0": h, "c_0": c}
+
+
+def _of_shape(name: str, gradient: Any, shape: tuple[int, ...]) -> Array:
+    if np.shape(gradient) != shape:
+        raise InputError(
+            f"{name} has shape {list(np.shape(gradient))}, but must have {list(shape)}, as what it is the gradient of."
+        )
+    return np.asarray(gradient)
 
 
 def _unmerged(spec: LSTMSpec, d: Array, results: list[DirectionResult]) -> Array:

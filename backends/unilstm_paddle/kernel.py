@@ -13,7 +13,7 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 
-from unilstm.errors import PathError
+from unilstm.errors import InputError, PathError
 from unilstm.run import DirectionResult, LayerCall
 from unilstm.spec import LSTMSpec
 from unilstm_kernels import job, library
@@ -24,19 +24,15 @@ Tensor = Any
 Given = dict[str, Tensor]  # by the names of job.GIVEN, those that there are
 
 
-def refusal(spec: LSTMSpec, layer: int, call: LayerCall | None) -> str | None:
-    """Why the kernel cannot serve this layer, or None."""
-    reason = job.refusal(spec, call)
+def refusal(spec: LSTMSpec, dtype: str, call: LayerCall | None) -> str | None:
+    """Why the kernel cannot serve a layer of this dtype, or None."""
+    reason = job.refusal(spec, dtype)
     if reason is not None:
         return reason
     if not paddle.in_dynamic_mode():
         return "a static graph is being built"
-    if call is None:
-        return None
-    if not call.x.place.is_cpu_place():
+    if call is not None and not call.x.place.is_cpu_place():
         return f"the kernel runs on the CPU, not on {call.x.place}"
-    if dtype_name(call.x.dtype) not in ("float32", "float64"):
-        return f"the kernel computes in float32 and float64, not in {dtype_name(call.x.dtype)}"
     return None
 
 
@@ -96,6 +92,8 @@ class _Layer(PyLayer):  # type: ignore[misc]
         ctx.plan, ctx.names = plan, [name for name in results[0] if name not in ("h_n", "c_n")]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*(r[name] for r in results for name in ctx.names))
+        used = [("y", results[-1]["y"]), *(pair for given in plan.givens for pair in given.items())]
+        ctx.used = [(name, t, t.inplace_version) for name, t in used]
         return (results[-1]["y"], *(r[name] for r in results for name in job.RESULTS[1:]))
 
     @staticmethod
@@ -106,6 +104,12 @@ class _Layer(PyLayer):  # type: ignore[misc]
                 "create_graph=True: path 'kernel' has first derivatives only on Paddle. For higher ones give the layer "
                 "path='composed'."
             )
+        for name, tensor, version in ctx.used:  # which Paddle sees to for its own operators, and not for a PyLayer
+            if tensor.inplace_version != version:
+                raise InputError(
+                    f"{name} was written into after the call whose gradient needs it. Write into a clone, or call "
+                    "backward() before."
+                )
         saved, (d_y, *rest) = ctx.saved_tensor(), grads
         every = []
         for given, held, of_results in zip(

@@ -46,7 +46,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
                     self.add_parameter(_alias(p.name), parameter)
         if device is not None:
             self.to(device=device)
-        check_path(path, self._paths())
+        check_path(path, self._paths(weights.dtype))
 
     def forward(
         self,
@@ -121,8 +121,8 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         own = {name: self.own_parameter(name) for roles in self.spec.roles for _, name in roles}
         return {name: value.t() if transposed else value for name, (value, transposed) in own.items()}
 
-    def _paths(self) -> Sequence[Path]:
-        return paths(self.spec)
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, dtype)
 
 
 def _cell_name(spec: LSTMSpec, direction: int) -> str:

@@ -18,11 +18,11 @@ from .ops import OPS
 Tensor = Any
 
 
-def paths(spec: LSTMSpec) -> tuple[Path, ...]:
+def paths(spec: LSTMSpec, dtype: str) -> tuple[Path, ...]:
     return (
         Path(
             "kernel",
-            lambda k, call: kernel.refusal(spec, k, call),
+            lambda k, call: kernel.refusal(spec, dtype, call),
             lambda k, call: kernel.run(spec, k, call),
             lambda call: kernel.run_stack(spec, call),
         ),

@@ -19,21 +19,19 @@ Tensor = torch.Tensor
 Given = dict[str, Tensor]  # by the names of job.GIVEN, those that there are
 library.missing()  # looked for here, because torch.compile cannot follow the look
 _GRADIENTS = [job.gradient_name(name) for name in job.GIVEN]
+_BIAS, _BIAS_HH = job.GIVEN.index("bias"), job.GIVEN.index("bias_hh")  # both have the same gradient
 _STATE = ("h_n", "c_n")  # the results that the way back does not need
-_DTYPES = (torch.float32, torch.float64)
 
 
-def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | None) -> str | None:
-    """Why the kernel cannot serve this layer, or None."""
-    reason = job.refusal(spec, call)
+def refusal(spec: LSTMSpec, device: torch.device, dtype: str, call: LayerCall | None) -> str | None:
+    """Why the kernel cannot serve a layer of this dtype, or None."""
+    reason = job.refusal(spec, dtype)
     if reason is not None:
         return reason
     if device.type != "cpu":
         return f"the kernel runs on the CPU, not on {device.type}"
     if call is None:
         return None
-    if call.x.dtype not in _DTYPES:
-        return f"the kernel computes in float32 and float64, not in {call.x.dtype}"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel does not compute in autocast's dtype"
     if torch._C._are_functorch_transforms_active():
@@ -129,7 +127,12 @@ class _Layer(torch.autograd.Function):
 def _in_order(found: list[dict[str, Tensor]], needs: Sequence[bool]) -> list[Tensor | None]:
     """The gradients of each direction's tensors of job.GIVEN."""
     every = [of.get(name) for of in found for name in _GRADIENTS]
-    return [gradient if need else None for gradient, need in zip(every, needs, strict=True)]
+    gradients = [gradient if need else None for gradient, need in zip(every, needs, strict=True)]
+    for place in range(0, len(gradients), len(job.GIVEN)):
+        ih, hh = gradients[place + _BIAS], gradients[place + _BIAS_HH]
+        if ih is not None and hh is not None:  # what is done to the one must not be done to the other
+            gradients[place + _BIAS_HH] = hh.clone()
+    return gradients
 
 
 def _wanted(needs: Sequence[bool]) -> list[list[str]]:
@@ -208,8 +211,9 @@ def backward(
 
 
 def _dense(given: Given) -> Given:
-    """The same, rows of x and of the gradient of y and all else dense."""
-    return {n: t if t.is_contiguous() or _rows_dense(n, t) else t.contiguous() for n, t in given.items()}
+    """The same, rows of x and of the gradient of y and all else dense, and none of them negated by name only."""
+    plain = {n: t.resolve_neg() if t.is_neg() else t for n, t in given.items()}
+    return {n: t if t.is_contiguous() or _rows_dense(n, t) else t.contiguous() for n, t in plain.items()}
 
 
 def _rows_dense(name: str, tensor: Tensor) -> bool:

@@ -31,7 +31,7 @@ class LSTM(torch.nn.Module, LayerMethods):
         self.spec, self.path = weights.spec, path
         for name, array in weights.items():
             self.register_parameter(name, torch.nn.Parameter(torch.tensor(array, device=device)))
-        check_path(path, self._paths())
+        check_path(path, self._paths(weights.dtype))
 
     def forward(
         self,
@@ -94,9 +94,8 @@ class LSTM(torch.nn.Module, LayerMethods):
     def _tensors(self) -> dict[str, Any]:
         return self._parameters  # type: ignore[return-value]
 
-    def _paths(self) -> Sequence[Path]:
-        one = next(iter(self._parameters.values()))
-        return paths(self.spec, one.device, one.dtype)  # type: ignore[union-attr]
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, self._device(), dtype)
 
 
 def _pack_like(sequence: torch.Tensor, lengths: torch.Tensor, like: PackedSequence) -> PackedSequence:

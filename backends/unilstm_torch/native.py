@@ -23,12 +23,12 @@ Tensor = torch.Tensor
 _TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
 
 
-def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_first: bool = False) -> tuple[Path, ...]:
+def paths(spec: LSTMSpec, device: torch.device, dtype: str, *, native_first: bool = False) -> tuple[Path, ...]:
     """native_first: of a layer that stands for one of torch's, down to the last bit, TF32 included."""
     ops = TorchOps(device)
     own = Path(
         "kernel",
-        lambda k, call: kernel.refusal(spec, k, device, call),
+        lambda k, call: kernel.refusal(spec, device, dtype, call),
         lambda k, call: kernel.run(ops, spec, k, call),
         lambda call: kernel.run_stack(ops, spec, call),
     )
@@ -45,9 +45,9 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: torch.dtype, *, native_fi
     return (*first, *parallel.paths(ops, spec), one, compiled)
 
 
-def tf32(device: torch.device, dtype: torch.dtype) -> str | None:
+def tf32(device: torch.device, dtype: str) -> str | None:
     """Why cuDNN would compute in less than float32, or None. torch allows it TF32 unless it is told not to."""
-    if device.type != "cuda" or dtype != torch.float32 or torch.is_autocast_enabled("cuda"):
+    if device.type != "cuda" or dtype != "float32" or torch.is_autocast_enabled("cuda"):
         return None
     own = getattr(torch.backends.cudnn, "rnn", None)  # since torch 2.9; before, one switch for all
     allowed = torch.backends.cudnn.allow_tf32 if own is None else own.fp32_precision == "tf32"

@@ -63,6 +63,8 @@ def unserved(call: LayerCall, path: str) -> str | None:
     tensors = call.tensors()
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
         return f"{path} takes plain tensors, no subclasses"
+    if any(t.device != call.x.device for t in tensors):
+        return f"x is on {call.x.device}, and not all of the parameters, states and masks are"
     return None if serves(tensors) else f"{path} has no forward-mode derivative"
 
 

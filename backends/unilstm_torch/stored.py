@@ -148,6 +148,5 @@ class StoredLSTM(StoredMethods, LSTM):
     def _ops(self) -> TorchOps:
         return TorchOps(self._device())
 
-    def _paths(self) -> Sequence[Path]:
-        one = next(self.parameters())
-        return paths(self.spec, one.device, one.dtype, native_first=True)
+    def _paths(self, dtype: str) -> Sequence[Path]:
+        return paths(self.spec, self._device(), dtype, native_first=True)

@@ -52,8 +52,8 @@ class Steps(streaming.Steps):
         self._like = torch.empty(self.y_shape, dtype=self.dtype, device="cpu")
 
     def plain(self, x: Any) -> bool:
-        fits = type(x) is Tensor and x.dtype is self.dtype and x.shape == self.x_shape
-        return fits and x.is_cpu and x.is_contiguous()
+        fits = type(x) is Tensor and x.shape == self.x_shape
+        return fits and _dense(x, self.dtype)
 
     def tidy(self, x: Tensor) -> Tensor:
         if not x.is_cpu:
@@ -64,7 +64,7 @@ class Steps(streaming.Steps):
         return self.h.clone(), self.c.clone()
 
     def dense(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().contiguous()
+        return tensor.detach().resolve_neg().contiguous()
 
     def pointer(self, tensor: Tensor) -> int:
         return tensor.data_ptr()
@@ -99,4 +99,4 @@ def _plain(plan: streaming.Plan, x: Any, state: Any) -> bool:
 
 
 def _dense(tensor: Tensor, dtype: torch.dtype) -> bool:
-    return tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous()
+    return tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()

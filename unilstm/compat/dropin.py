@@ -72,7 +72,7 @@ class DropIn(StoredMethods):
         drawn = self._initial(draws, {name: shape for name, shape in self._shapes.items() if name not in values})
         ordered = {name: (values | drawn)[name] for name in self._shapes}
         self._store(ordered, dtype, given["device"], frozen=frozen, buffers=self.storage.fixed)
-        check_path(self.path, self._paths())
+        check_path(self.path, self._paths(dtype))
 
     def _ordered(self, names: Iterable[str]) -> list[str]:
         """The tensors' names in the original's order."""
