@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -122,3 +125,37 @@ def test_it_shards_over_a_mesh() -> None:
     close(jax.jit(lambda layer, x: layer(x)[0])(one, placed), one(x)[0])
     run = jax.shard_map(lambda layer, x: layer(x)[0], mesh=mesh, in_specs=(whole, rows), out_specs=rows)
     close(run(one, x), one(x)[0])
+
+
+ON_TWO_DEVICES = """
+import jax, numpy as np, unilstm
+from jax.sharding import AxisType, PartitionSpec as P
+
+mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+x, lengths = np.random.default_rng(0).standard_normal((4, 7, 5)).astype("float32"), np.array([7, 0, 3, 1])
+
+def loss(layer, x, lengths):
+    y, (h, c) = layer(x, lengths=lengths)
+    return (y**2).sum() + jax.numpy.sin(h).sum() + (c**3).sum()
+
+def spread(*given):
+    return jax.lax.psum(loss(*given), "batch")
+
+for fields in ({"num_layers": 2}, {"direction": "bidirectional"}):
+    for path in ("auto", "composed"):
+        layer = unilstm.LSTM(5, 6, backend="jax", seed=1, path=path, **fields)
+        everywhere = jax.shard_map(spread, mesh=mesh, in_specs=(P(), P("batch"), P("batch")), out_specs=P())
+        got = jax.jit(jax.value_and_grad(everywhere, (0, 1)))(layer, x, lengths)
+        want = jax.value_and_grad(loss, (0, 1))(layer, x, lengths)
+        worst = jax.tree.map(lambda a, b: float(abs(a - b).max()), got, want)
+        assert max(jax.tree.leaves(worst)) < 1e-5, (fields, path, worst)
+"""
+
+
+def test_gradients_of_weights_are_summed_over_the_devices_of_a_mesh() -> None:
+    """In a process of its own, which has two."""
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES], env=os.environ | devices, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -63,7 +63,7 @@ def _refusal_of_call(call: LayerCall) -> str | None:
         return f"jax.experimental.rnn.lstm computes in float32 alone, not in {call.x.dtype}"
     if not all(isinstance(size, int) for size in call.x.shape):
         return "a size is symbolic, as in jax.export"
-    if any(getattr(jax.typeof(array), "vma", ()) for array in call.tensors()):
+    if any(map(derivatives.varying, call.tensors())):
         return "jax.experimental.rnn.lstm does not say how its results vary inside shard_map"
     return None
 

@@ -77,14 +77,31 @@ class Plan:
         return [{**one, **dict(zip(self.fixed, more, strict=True))} for one, more in both]
 
 
+def varying(array: Array) -> frozenset[str]:
+    """Inside shard_map: the mesh axes over which an array varies."""
+    kind = jax.typeof(array)
+    if hasattr(kind, "manual_axis_type"):
+        return kind.manual_axis_type.varying  # type: ignore[no-any-return]
+    return getattr(kind, "vma", frozenset())  # before jax 0.10
+
+
 def alike(arrays: list[Array]) -> list[Array]:
     """Inside shard_map: all of them varying over the mesh axes that any of them varies over, as one call needs."""
-    over: set[str] = set()
-    for array in arrays:
-        over |= set(getattr(jax.typeof(array), "vma", ()))
+    over = frozenset[str]().union(*map(varying, arrays))
     if not over:
         return arrays
-    return [jax.lax.pcast(a, tuple(over - set(jax.typeof(a).vma)), to="varying") for a in arrays]
+    return [jax.lax.pcast(a, tuple(over - varying(a)), to="varying") for a in arrays]
+
+
+def varies_as(array: Array) -> dict[str, Any]:
+    """For jax.ShapeDtypeStruct: that a result varies over the mesh axes that this array varies over."""
+    kind = jax.typeof(array)
+    if not varying(array):
+        return {}
+    if not hasattr(kind, "manual_axis_type"):
+        return {"vma": kind.vma}
+    here = jax.sharding.NamedSharding(kind.sharding.mesh, jax.sharding.PartitionSpec())
+    return {"manual_axis_type": kind.manual_axis_type, "sharding": here}
 
 
 def _first(plan: Plan, found: Any, count: int) -> tuple[Any, ...]:

@@ -75,7 +75,7 @@ def _call(
     for n, reverse in enumerate(plan.reverse):
         rest = (reverse, (rows * inputs, inputs), None, x.dtype == jnp.float64, threads, 0, plan.stacked)
         numbers += job.numbers(equations, x.shape, len(plan.reverse), n, *rest)
-    more = {"vma": jax.typeof(x).vma} if getattr(jax.typeof(x), "vma", None) else {}
+    more = derivatives.varies_as(x)
     made = [jax.ShapeDtypeStruct(shape, x.dtype, **more) for of in results for shape in of.values()]
     call = jax.ffi.ffi_call(_TARGET, made, vmap_method="sequential")
     found = iter(
