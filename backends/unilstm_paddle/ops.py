@@ -126,7 +126,7 @@ class PaddleOps:
         plain = paddle.in_dynamic_mode() and dtype_name(like.dtype) in ("float32", "float64")
         if not plain or not like.place.is_cpu_place() or library.missing():
             return None
-        out = paddle.empty(list(shape), dtype=like.dtype)
+        out = _C_ops.empty(list(shape), like.dtype, like.place)  # wherever others are made
         return masks.draw(out, lambda t: t.data_ptr(), key, stream, least, kept, double=like.dtype == paddle.float64)
 
 

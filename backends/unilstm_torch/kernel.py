@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from unilstm.errors import PathError
 from unilstm.run import DirectionResult, LayerCall, scan_direction
 from unilstm.spec import LSTMSpec
 from unilstm_kernels import job, library
@@ -52,7 +55,7 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
         lengths = call.lengths.to(torch.int32)
         givens = [given | {"lengths": lengths} for given in givens]
     keep = torch.is_grad_enabled() and any(map(_in_graph, givens))
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():  # or make_fx, or one that counts, watches
         given = [(place, t) for place, t in enumerate(_every(givens)) if t is not None]
         tensors, places = [t for _, t in given], [place for place, _ in given]
         made = _OPERATOR(tensors, places, *job.equations_of(spec), reverse, call.stacked, keep, call.cells)
@@ -229,13 +232,12 @@ def _run(equations: job.Equations, reverse: Sequence[bool], every: list[Given], 
 
 # The operator beneath torch.compile and torch.export, which cannot look into a function of Python: jobs as of job.run,
 # both directions of a layer or the layers of a stack. Tensors are one list, with the place of each among all jobs'
-# job.GIVEN. inductor keeps compiled code on the disk, with the shapes of its results in it, by the operator's name.
+# job.GIVEN.
 
-_NAME = f"lstm_jobs_{job.KEPT_VERSION}"
 _LIBRARY = torch.library.Library("unilstm", "FRAGMENT")
 _OF_JOB = (*job.RESULTS, *job.KEPT)
 _KEPT = [name for name in _OF_JOB if name not in _STATE]
-_JOBS = "Tensor[] tensors, int[] places, int[] numbers, float[] reals, bool[] reverse, bool stacked"
+_SCHEMA = "Tensor[] tensors, int[] places, int[] numbers, float[] reals, bool[] reverse, bool stacked"
 
 
 def _placed(every: Sequence[Any], places: Sequence[int], count: int) -> list[Any]:
@@ -290,13 +292,18 @@ def _operator_backward_fake(
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    tensors, *ctx.settings, _, _ = inputs
+    tensors, *ctx.settings, ctx.keep, _ = inputs
     ctx.needs, ctx.count = [t.requires_grad for t in tensors], len(tensors)
     every = [dict(zip(_OF_JOB, part, strict=True)) for part in job.parts(output, len(_OF_JOB))]
     ctx.save_for_backward(*tensors, *(of[name] for of in every for name in _KEPT))
 
 
 def _differentiate(ctx: Any, grads: Any) -> Any:
+    if not ctx.keep:
+        raise PathError(
+            "this graph was exported or compiled without gradients (no_grad), and keeps nothing for them. Export it "
+            "with gradients enabled, or use path='composed'."
+        )
     tensors, kept = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
     places, *_, stacked = ctx.settings
     of_jobs = job.parts(grads, len(_OF_JOB))
@@ -307,17 +314,32 @@ def _differentiate(ctx: Any, grads: Any) -> Any:
     return [gradients[place] for place in places], *(None for _ in (*ctx.settings, "keep", "cells"))
 
 
+def _no_second(ctx: Any, *grads: Any) -> Any:
+    raise PathError(
+        "create_graph=True: path 'kernel' has first derivatives only in an exported or compiled graph. Use "
+        "path='composed', or call the layer itself, which has higher ones."
+    )
+
+
+def _name() -> str:
+    """By all that code compiled for the operator knows of it, shapes and places: inductor keeps such code on the disk
+    by the operator's name."""
+    makers = (job.Equations.kept_shapes, job.Equations.made_shapes, _operator_fake, _operator_backward_fake, _in_order)
+    known = (_SCHEMA, job.GIVEN, _OF_JOB, job.GRADIENTS, *map(inspect.getsource, (*makers, _differentiate)))
+    return f"lstm_jobs_{job.KEPT_VERSION}_{hashlib.sha256(repr(known).encode()).hexdigest()[:8]}"
+
+
 def _define() -> tuple[Any, Any]:
     """The operator, and its way back."""
-    back = f"{_NAME}_backward"
-    _LIBRARY.define(f"{_NAME}({_JOBS}, bool keep, bool cells) -> Tensor[]")
-    _LIBRARY.define(f"{back}({_JOBS}, Tensor[] kept, Tensor?[] grads, bool[] needs) -> Tensor[]")
-    _LIBRARY.impl(_NAME, _operator, "CPU")
-    _LIBRARY.impl(back, _operator_backward, "CPU")
-    torch.library.register_fake(f"unilstm::{_NAME}", _operator_fake, lib=_LIBRARY)
-    torch.library.register_fake(f"unilstm::{back}", _operator_backward_fake, lib=_LIBRARY)
-    torch.library.register_autograd(f"unilstm::{_NAME}", _differentiate, setup_context=_setup, lib=_LIBRARY)
-    return getattr(torch.ops.unilstm, _NAME), getattr(torch.ops.unilstm, back)
+    name, back = _name(), f"{_name()}_backward"
+    _LIBRARY.define(f"{name}({_SCHEMA}, bool keep, bool cells) -> Tensor[]")
+    _LIBRARY.define(f"{back}({_SCHEMA}, Tensor[] kept, Tensor?[] grads, bool[] needs) -> Tensor[]")
+    for one, compute, fake in ((name, _operator, _operator_fake), (back, _operator_backward, _operator_backward_fake)):
+        _LIBRARY.impl(one, compute, "CPU")
+        torch.library.register_fake(f"unilstm::{one}", fake, lib=_LIBRARY)
+    torch.library.register_autograd(f"unilstm::{name}", _differentiate, setup_context=_setup, lib=_LIBRARY)
+    torch.library.register_autograd(f"unilstm::{back}", _no_second, lib=_LIBRARY)
+    return getattr(torch.ops.unilstm, name), getattr(torch.ops.unilstm, back)
 
 
 _OPERATOR, _BACK = _define()

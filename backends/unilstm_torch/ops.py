@@ -150,7 +150,7 @@ class TorchOps:
             return None
         if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
             return None
-        out = torch.empty(shape, dtype=like.dtype)
+        out = torch.empty(shape, dtype=like.dtype, device=like.device)  # whatever torch.device() says around it
         return masks.draw(out, Tensor.data_ptr, key, stream, least, kept, double=like.dtype == torch.float64)
 
 
