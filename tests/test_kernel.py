@@ -222,3 +222,19 @@ def _gradients(name: str, backend: Any, layer: Any, x: Any, d_y: Any) -> list[by
     tensors = [x, *layer.parameters()]
     found = paddle.grad([layer(x)[0]], tensors, [tensor])
     return [gradient.numpy().tobytes() for gradient in found]
+
+
+def test_no_step_or_no_row_is_refused_by_the_library_too() -> None:
+    """Which layers are not asked for; but the library trusts its callers with nothing that it would divide by."""
+    require_kernel()
+    for shape in ((0, 2, 3), (2, 0, 3)):
+        with pytest.raises(ValueError, match="takes at least one step and one row"):
+            job.run(
+                job.equations(LSTMSpec(3, 4)),
+                shape,
+                False,
+                [job.Direction(False, (6, 3), {})],
+                id,
+                backward=False,
+                threads=1,
+            )

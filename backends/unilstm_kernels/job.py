@@ -28,14 +28,15 @@ FIXED = ("mask", "keep_h", "keep_c", "lengths")  # masks of training (see `fixed
 GIVEN = ("x", "h_0", "c_0", *PARAMETERS, *FIXED)
 RESULTS = ("y", "h_n", "c_n", "cells")
 KEPT = ("gates", "raw")  # for the way back, beside the cells
-# Of how that is laid out: one more with each change, for what compilers of frameworks keep on a disk.
-KEPT_VERSION = 5
+# Of how that is laid out, and kKeptVersion of the library: one more with each change.
+KEPT_VERSION = 6
 GRADIENTS_IN = tuple(f"d_{name}" for name in RESULTS)
 # Of GIVEN, in that order; both biases have the same.
 GRADIENTS = tuple(f"d_{name}" for name in GIVEN if name not in ("bias_hh", *FIXED))
 ARRAYS = (*GIVEN, *RESULTS, *KEPT, *GRADIENTS_IN, *GRADIENTS, "packed")
-LAYOUT = len(NUMBERS) * 10000 + REALS * 100 + len(ARRAYS)
+LAYOUT = ((KEPT_VERSION * 100 + len(NUMBERS)) * 100 + REALS) * 100 + len(ARRAYS)
 _INDEX = {name: n for n, name in enumerate(ARRAYS)}
+_NO_MEMORY = 1
 NO_MEMORY = "the kernel found no memory for its working arrays"
 _LINE = 32  # kLine of float in source/shape.h, twice that of double
 _HAS = ("input", "forget", "output")  # bits from 1
@@ -262,5 +263,8 @@ def run(
             pointers[_INDEX[name]] = pointer(array)
     found = library.library()
     assert not isinstance(found, str), found  # refusal() came first
-    if found.unilstm_run(jobs, count, backward):
+    problem = found.unilstm_run(jobs, count, backward)
+    if problem == _NO_MEMORY:
         raise MemoryError(NO_MEMORY)
+    if problem:
+        raise ValueError(f"x has shape {list(shape)}, but the kernel takes at least one step and one row (T, B >= 1).")

@@ -53,7 +53,7 @@ template <class T> struct Backward {
       memory.ask<T>(s.projected ? s.rows * s.hidden : 0), memory.ask<T>(s.projected ? all * s.state : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(sum_blocks * s.units * W * 9),
       memory.ask<T>(Outer<T>::panel_size(s.inputs) + Outer<T>::panel_size(widest)), memory.ask<T>(Outer<T>::turned_size(members)),
-      memory.ask<T*>(members * kRowChunk), memory.ask<T*>(6 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+      memory.ask<T*>(members * kRowChunk), memory.ask<T*>(6 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps + 1)};
     if (!memory.get()) return false;
     T** to[] = {&of_h, &of_r, &of_x, &dz, &dh, &dc, &m, &dm, &dprojected, &tile, &bias_sums, &outer.panels, &outer.turned};
     for (int k = 0; k < 13; k++) *to[k] = memory.at<T>(o[k]);
@@ -170,7 +170,7 @@ template <class T> struct Backward {
   void add_up(const Sums<T>& sums, T* to) const {
     for (int v = 0; v < 2; v++) {
       for (int g = 0; g < s.all_groups; g++) add(to + (g * 2 + v) * L, sums.bias[g][v]);
-      for (int k = 0; k < 3; k++)
+      for (int k = 0; k < 5; k++)
         if (s.peep[k] >= 0) add(to + (12 + s.peep[k] * 2 + v) * L, sums.peep[s.peep[k]][v]);
     }
   }
@@ -179,7 +179,7 @@ template <class T> struct Backward {
   template <int R> INLINE_MEMBER void show(int64_t t, int64_t n, int64_t unit, T* to) const {
     Vec<T> x[2 * R];
     for (int64_t k = n; k < n + R; k++) {
-      int64_t b = order.row[k], at = s.at(t, b);
+      int64_t b = order.row[k];
       if (s.array(kDy) && !s.projected) __builtin_prefetch(s.dy(t, b) + unit);
       if (!s.first(t, b)) __builtin_prefetch(s.array(kCells) + s.at(s.before(t), b) * s.hidden + unit);
       const T* kept = s.array(kGates) + t * s.line_step + s.in_lines(unit / W, k, s.rows);
@@ -211,7 +211,7 @@ template <class T> struct Backward {
   INLINE_MEMBER Vec<T> put(int k, Vec<T> gradient, T* row, int64_t unit, int v, Vec<T> seen, Sums<T>& sums) const {
     store<T>(row + s.place[k] * s.hidden + unit, gradient, s.hidden - unit);
     sums.bias[s.place[k]][v] += gradient;
-    int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
+    const int peep = s.peep[k];
     if (peep < 0) return Vec<T>{};
     sums.peep[peep][v] = fma(gradient, seen, sums.peep[peep][v]);
     return gradient * load<T>(s.array(kWeightCh) + peep * s.hidden + unit, s.hidden - unit);
@@ -271,7 +271,7 @@ template <class T> struct Backward {
       for (int64_t g = 0; g < s.groups; g++)
         if (s.array(kDBias)) s.array(kDBias)[g * s.hidden + k] = from[g * W];
       if (s.highway && s.array(kDBiasXh)) s.array(kDBiasXh)[k] = from[s.groups * W];
-      for (int n = 0; n < 3; n++)
+      for (int n = 0; n < 5; n++)
         if (s.peep[n] >= 0 && s.array(kDWeightCh)) s.array(kDWeightCh)[s.peep[n] * s.hidden + k] = from[12 * L + s.peep[n] * W];
     }
   }

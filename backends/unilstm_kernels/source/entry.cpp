@@ -71,7 +71,7 @@ EXPORT int unilstm_use_set(const char* name) {
 EXPORT int unilstm_fused() { return set() && set()->fused; }
 
 // How Job is laid out, for the other side of the ABI to check itself against.
-EXPORT int64_t unilstm_layout() { return kNumbers * 10000 + kReals * 100 + kArrays; }
+EXPORT int64_t unilstm_layout() { return ((kKeptVersion * 100 + kNumbers) * 100 + kReals) * 100 + kArrays; }
 
 // From which sources this was built; build.py looks for it in the file.
 EXPORT const char* unilstm_source() { return DIGEST; }
@@ -99,6 +99,7 @@ static int64_t bytes_of_dx(const Job& job) {
 
 int run_with(const Source* source, int threads, Job* jobs, int64_t count, bool backward) {
   if (!set()) return 2;
+  if (jobs->number[kSteps] < 1 || jobs->number[kRows] < 1) return 3;
   const bool stacked = count > 1 && jobs[1].number[kStacked];
   for (int64_t k = 1; stacked && k < count; k++) join(jobs[k - 1], jobs[k]);
   // The way back ends at the last layer that it is wanted of.
@@ -122,7 +123,7 @@ EXPORT int unilstm_mask(const MaskJob* job) {
 }
 
 // So many jobs, both directions of a layer, or the layers of a stack, which become joined. 0; 1 without memory; 2 where no
-// instruction set fits. The first one says how many threads there are and whose.
+// instruction set fits; 3 where there is no step or no row. The first one says how many threads there are and whose.
 EXPORT int unilstm_run(Job* jobs, int64_t count, int backward) {
   return run_with(nullptr, (int)jobs->number[kThreads], jobs, count, backward);
 }

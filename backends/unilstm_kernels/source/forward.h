@@ -64,7 +64,7 @@ template <class T> struct Forward {
       memory.ask<T>(keeps ? 0 : chunk * s.line_step), memory.ask<T>(s.array(kCells) ? 0 : s.rows * s.hidden),
       memory.ask<T>(s.array(kMask) ? s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T*>(members * 2 * kRowChunk),
-      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+      memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps + 1)};
     if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
     T** to[] = {&of_x, &of_h, &of_r, &bias, &z_chunk, &c_now, &h_read, &m, &tile};
     for (int k = 0; k < 9; k++) *to[k] = (k < 4 ? packs : memory).template at<T>(o[k]);
@@ -245,7 +245,7 @@ template <class T> struct Forward {
   void gate(int k, int64_t some, int64_t unit, T* z, T* to, const T* const* seen) const {
     if (s.place[k] < 0) return;
     z += s.place[k] * kLine<T>;
-    int peep = k < 2 ? s.peep[k] : (k == 3 ? s.peep[2] : -1);
+    const int peep = s.peep[k];
     const T* weight = peep >= 0 ? s.array(kWeightCh) + peep * s.hidden + unit : nullptr;
     int64_t pairs = some / 2 * 2;
     for (int64_t i = 0; i < pairs; i += 2) activate<2>(k, i, s.hidden - unit, z, to, weight, seen);

@@ -5,12 +5,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 #include <vector>
 #include "helpers.h"
@@ -41,6 +42,16 @@ struct Sleeper {
 #endif
 };
 
+constexpr size_t kMostAsked = 1024;
+
+// A thread may use the processors that its maker may. That of a first call may be bound to one; the process is not.
+void everywhere() {
+#if defined(__linux__)
+  cpu_set_t all;
+  if (!sched_getaffinity(getpid(), sizeof all, &all)) pthread_setaffinity_np(pthread_self(), sizeof all, &all);
+#endif
+}
+
 struct Pool {
   std::mutex mutex;
   std::condition_variable posted;
@@ -56,6 +67,7 @@ struct Pool {
   }
 
   void serve() {
+    everywhere();
     for (Sleeper self;;) {
       look_out();
       std::unique_lock<std::mutex> lock(mutex);
@@ -74,7 +86,7 @@ struct Pool {
   int ask(Team* team, int helpers) {
     std::unique_lock<std::mutex> lock(mutex);
     while (threads < helpers && start()) threads++;
-    if (helpers > threads) helpers = threads;
+    helpers = std::min({helpers, threads, (int)(asked.capacity() - asked.size())});
     asked.insert(asked.end(), helpers, team);
     waiting.store((int)asked.size(), std::memory_order_relaxed);
     bool wake = !sleepers.empty();
@@ -99,10 +111,10 @@ struct Pool {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = true;
     try {
-      sleepers.reserve(threads + 1);
+      sleepers.reserve(threads + 1), asked.reserve(kMostAsked);
       std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
-      started = false;  // the caller does it alone
+    } catch (...) {  // no thread or no memory to be had: the caller does it alone
+      started = false;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return started;
@@ -112,32 +124,40 @@ struct Pool {
 std::atomic<Pool*> pool{nullptr};
 std::atomic<bool> forked{false};
 
-void in_child() {
-  forked = true;
-  pool = new Pool;  // the old one's threads are not here, and its mutex may be held by one of them
-}
+// The old pool's threads are not here, and its mutex may be held by one of them. Known from when the library is loaded: a
+// fork may come before the first call.
+void in_child() { forked = true, pool = nullptr; }
+const int told = pthread_atfork(nullptr, nullptr, in_child);
 
+// Null where there is no memory for one.
 Pool* the_pool() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    pool = new Pool;
-    pthread_atfork(nullptr, nullptr, in_child);
-  });
-  return pool;
+  Pool* found = pool;
+  if (found) return found;
+  Pool* made = new (std::nothrow) Pool;
+  if (pool.compare_exchange_strong(found, made)) return made;
+  delete made;  // another call was sooner
+  return found;
 }
 
 }  // namespace
 
-int pool_ask(Team* team, int helpers) { return the_pool()->ask(team, helpers); }
+int pool_ask(Team* team, int helpers) {
+  Pool* found = the_pool();
+  return found ? found->ask(team, helpers) : 0;
+}
 
-int pool_withdraw(Team* team) { return the_pool()->withdraw(team); }
+int pool_withdraw(Team* team) {
+  Pool* found = the_pool();
+  return found ? found->withdraw(team) : 0;
+}
 
 bool openmp_run(int64_t runtime, void (*all)(void*), void* about, int threads) {
   typedef void Parallel(void (*)(void*), void*, unsigned, unsigned);
-  static Parallel* const found = (Parallel*)dlsym(RTLD_DEFAULT, "GOMP_parallel");
-  Parallel* parallel = runtime == 1 ? found : (Parallel*)runtime;
-  the_pool();  // to know of a fork
-  if (!parallel || forked) return false;
+  static std::atomic<Parallel*> known{nullptr};
+  if (forked) return false;
+  Parallel* parallel = runtime == 1 ? known.load() : (Parallel*)runtime;
+  if (!parallel) known = parallel = (Parallel*)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  if (!parallel) return false;
   parallel(all, about, (unsigned)threads, 0);
   return true;
 }

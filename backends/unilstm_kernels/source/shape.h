@@ -55,7 +55,7 @@ template <class T> struct Shape {
   Activation<T> gate, cell, output;
   T gate_clip, cell_clip, proj_clip;
   int place[5];    // of i f g o r among the groups, -1 where there is none
-  int peep[3];     // of i f o among the peepholes
+  int peep[5];     // of i f o among the peepholes
   bool keeps_value[5];  // is the activation kept for the way back, or what it acted on?
 
   explicit Shape(const Job& j) : job(j) {
@@ -66,8 +66,10 @@ template <class T> struct Shape {
     bool there[5] = {bool(n[kHas] & kInputGate), bool(n[kHas] & kForgetGate) && !coupled, true, bool(n[kHas] & kOutputGate), highway};
     groups = 0;
     int peeps = 0;
-    for (int k = 0; k < 5; k++) place[k] = there[k] ? (int)groups++ : -1;
-    for (int k = 0; k < 3; k++) peep[k] = (n[kHas] & kPeephole) && there[k == 2 ? 3 : k] ? peeps++ : -1;
+    for (int k = 0; k < 5; k++) {
+      place[k] = there[k] ? (int)groups++ : -1;
+      peep[k] = (n[kHas] & kPeephole) && there[k] && k != 2 && k != 4 ? peeps++ : -1;
+    }
     all_groups = groups + highway;
     units = parts(hidden, kWide<T>), width = groups * hidden, all_width = all_groups * hidden;
     const double* r = j.real;
@@ -151,16 +153,17 @@ struct Span {
 // The rows from the longest to the shortest, those of one length as they come; and how many have a step t.
 struct Order {
   int64_t* row;     // [B]
-  int64_t* active;  // [T]
+  int64_t* places;  // [T+1]: how many rows have at least so many steps
+  int64_t active(int64_t t) const { return places[t + 1]; }
   // Of some rows, those that have step t; of a step that there is not, none.
   Span active_of(const Span& rows, int64_t t) const {
     if (t < 0) return {rows.from, rows.from};
-    return {rows.from, active[t] < rows.from ? rows.from : at_most(active[t], rows.to)};
+    return {rows.from, active(t) < rows.from ? rows.from : at_most(active(t), rows.to)};
   }
   // How many steps of rows are done from start to end.
   template <class T> int64_t all_steps(const Shape<T>& s, int64_t start, int64_t end) const {
     int64_t all = 0;
-    for (int64_t n = start; n < end; n++) all += active[s.time(n)];
+    for (int64_t n = start; n < end; n++) all += active(s.time(n));
     return all;
   }
   // The rows as `shares` spans of about as many of `all` steps, those that are done from start to end: where span n
@@ -183,20 +186,12 @@ struct Order {
     }
   }
   template <class T> void fill(const Shape<T>& s) {
-    for (int64_t t = 0; t < s.steps; t++) active[t] = 0;
+    for (int64_t n = 0; n <= s.steps; n++) places[n] = 0;
     for (int64_t b = 0; b < s.rows; b++)
-      if (s.length(b)) active[s.length(b) - 1]++;
-    for (int64_t t = s.steps - 2; t >= 0; t--) active[t] += active[t + 1];
-    int64_t shorter = 0;  // rows of length 0 come last
-    for (int64_t b = 0; b < s.rows; b++)
-      if (s.length(b) == 0) row[active[0] + shorter++] = b;
-    // active[n - 1] - active[n] rows have length n; place them behind the longer ones.
-    for (int64_t n = s.steps; n >= 1; n--) {
-      int64_t to = n < s.steps ? active[n] : 0;
-      if (to == active[n - 1]) continue;
-      for (int64_t b = 0; b < s.rows; b++)
-        if (s.length(b) == n) row[to++] = b;
-    }
+      if (s.length(b)) places[s.length(b) - 1]++;
+    for (int64_t n = s.steps - 1; n >= 0; n--) places[n] += places[n + 1];
+    // So many rows are longer than n: there the first of length n goes, and in the end those at least as long are counted.
+    for (int64_t b = 0; b < s.rows; b++) row[places[s.length(b)]++] = b;
   }
 };
 

@@ -309,7 +309,7 @@ static bool run_team(Team* team, Direction* run, const Job* jobs, int64_t count,
 }
 
 bool team_run(Direction* run, const Job* jobs, int64_t count, bool backward, const Source* source, int threads) {
-  if (threads > kMostMembers) threads = kMostMembers;
+  threads = threads < 1 ? 1 : threads > kMostMembers ? kMostMembers : threads;
   if (at_once(jobs, count, threads) || pipelined(jobs, count, threads))
     return run_team(new (std::nothrow) Team((int)(count < threads ? count : threads), kNever), run, jobs, count, backward, source);
   for (int64_t k = 0; k < count; k++) {

@@ -24,6 +24,8 @@ template <class F> static inline void each(Team* team, int64_t items, const F& f
   team_each(team, items, backwards, [](const void* about, int64_t item, int member) { (*(const F*)about)(item, member); }, &f);
 }
 
+namespace {
+
 // Those who do the items of a step: a team, or one member of it alone.
 struct Crew {
   Team* team;  // null: a member alone
@@ -35,3 +37,5 @@ struct Crew {
     for (int64_t item = 0; item < items; item++) f(backwards ? items - 1 - item : item, member);
   }
 };
+
+}  // namespace

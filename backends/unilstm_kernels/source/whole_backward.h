@@ -53,7 +53,7 @@ template <class T> struct WholeBackward {
     constexpr int count = sizeof sizes / sizeof *sizes;
     int64_t o[count];
     for (int k = 0; k < count; k++) o[k] = memory.ask<T>(sizes[k]);
-    int64_t rest[] = {memory.ask<T*>(members * kRowChunk), memory.ask<T*>(8 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+    int64_t rest[] = {memory.ask<T*>(members * kRowChunk), memory.ask<T*>(8 * all), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps + 1)};
     if (!memory.get()) return false;
     for (int k = 0; k < count; k++) *to[k] = memory.at<T>(o[k]);
     pointers = memory.at<const T*>(rest[0]);

@@ -85,7 +85,7 @@ template <class T> struct WholeForward {
       memory.ask<T>(s.rows * again), memory.ask<T>(s.array(kCells) ? 0 : s.rows * w.slots_width),
       memory.ask<T>(w.mask(0, 0) ? w.masks() * s.rows * s.state : 0), memory.ask<T>(s.projected ? s.rows * s.hidden : 0),
       memory.ask<T>(members * tile_size), memory.ask<T>(members * scratch_size),
-      memory.ask<T*>(members * 2 * kRowChunk), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps)};
+      memory.ask<T*>(members * 2 * kRowChunk), memory.ask<int64_t>(s.rows), memory.ask<int64_t>(s.steps + 1)};
     if (!memory.get() || (packed && !lasting.get(packed, sizeof(T)))) return false;
     T** to[] = {&bias, &start_x, &z_chunk, &z_h, &z_gates, &c_now, &h_read, &m, &tile, &scratch};
     for (int k = 0; k < 10; k++) *to[k] = memory.at<T>(o[k]);
@@ -181,10 +181,7 @@ template <class T> struct WholeForward {
     });
   }
 
-  // What a row's step t reads: h by section, and c with what lies behind it.
-  const T* h_of(int64_t t, int64_t b) const {
-    return s.h_before(t, b);
-  }
+  // What a row's step t reads of c, with what lies behind it.
   const T* c_of(int64_t t, int64_t b) const {
     if (!s.array(kCells)) return c_now + b * w.slots_width;
     return s.first(t, b) ? s.array(kC0) + b * w.slots_width : s.array(kCells) + s.at(s.before(t), b) * w.slots_width;
@@ -226,7 +223,7 @@ template <class T> struct WholeForward {
       int64_t some = at_most(kRowChunk, active.to - start);
       for (int64_t i = 0; i < some; i++) {
         int64_t b = order.row[start + i];
-        rows[i] = (masked ? h_read + (mask * s.rows + b) * s.state : h_of(t, b)) + from;
+        rows[i] = (masked ? h_read + (mask * s.rows + b) * s.state : s.h_before(t, b)) + from;
         to[i] = w.joint ? z_h_row(b) : z(in_chunk, b);
       }
       multiply(of, apart ? 0 : item, some, rows, to, w.joint ? kZero : kThere, nullptr, member);
@@ -275,7 +272,7 @@ template <class T> struct WholeForward {
   // Features first to end of h as the projection made them, or m, to those of y.
   void settle(int64_t t, int64_t b, const T* made, int64_t first, int64_t end) const {
     T* y = s.y(t, b);
-    const T* old = h_of(t, b);
+    const T* old = s.h_before(t, b);
     vectors<T>(end - first, [&](int64_t j, int64_t left) {
       int64_t k = first + j;
       Vec<T> h = load<T>(made + k, left);

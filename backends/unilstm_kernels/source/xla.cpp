@@ -2,7 +2,8 @@
 // as XLA has) and, at their end, backward; reals of all of them; for each argument and result which array of which job it
 // is: the job times kArrays + the array. y and its gradient are the first job's, and those of all, but of a stack.
 #include <string.h>
-#include <vector>
+#include <memory>
+#include <new>
 #include "helpers.h"
 #include "job.h"
 #include "xla_abi.h"
@@ -11,6 +12,7 @@
 
 using namespace xla_abi;
 
+static const char kNoMemory[] = "unilstm: no memory for working arrays";
 static int version[2] = {0, 1};
 
 // The version of the interface that handlers are to report: the caller's, as far as it is of this major version.
@@ -83,18 +85,22 @@ EXPORT Error* unilstm_xla(Frame* frame) {
   if (count < 1 || (int64_t)numbers->count != count * kNumbers + 1 || !reals || reals->count != kReals)
     return failure(frame, "unilstm: the jobs have another layout than the library", kInvalidArgument);
   const int64_t* number = (const int64_t*)numbers->data;
-  std::vector<Job> jobs(count);
+  std::unique_ptr<Job[]> jobs(new (std::nothrow) Job[count]{});
+  if (!jobs) return failure(frame, kNoMemory, kResourceExhausted);
   for (int64_t k = 0; k < count; k++) {
     memcpy(jobs[k].number, number + k * kNumbers, sizeof jobs[k].number);
     memcpy(jobs[k].real, reals->data, sizeof jobs[k].real);
   }
-  if (!place(jobs.data(), count, frame->arguments, attribute(frame, "arguments")) || !place(jobs.data(), count, frame->results, attribute(frame, "results")))
+  if (!place(jobs.get(), count, frame->arguments, attribute(frame, "arguments")) || !place(jobs.get(), count, frame->results, attribute(frame, "results")))
     return failure(frame, "unilstm: arrays that do not fit the jobs", kInvalidArgument);
-  for (Job& job : jobs)
-    if (count > 1 && !jobs[1].number[kStacked]) job.array[kY] = jobs[0].array[kY], job.array[kDy] = jobs[0].array[kDy];
+  for (int64_t k = 1; k < count && !jobs[1].number[kStacked]; k++)
+    jobs[k].array[kY] = jobs[0].array[kY], jobs[k].array[kDy] = jobs[0].array[kDy];
   Source source{frame, schedule};
   int threads = number[kThreads] ? (int)number[kThreads] : threads_of(frame);
-  if (run_with(&source, threads, jobs.data(), count, number[count * kNumbers]))
-    return failure(frame, "unilstm: no memory for working arrays", kResourceExhausted);
-  return nullptr;
+  switch (run_with(&source, threads, jobs.get(), count, number[count * kNumbers])) {
+    case 0: return nullptr;
+    case 1: return failure(frame, kNoMemory, kResourceExhausted);
+    case 3: return failure(frame, "unilstm: there is no step, or no row", kInvalidArgument);
+    default: return failure(frame, "unilstm: no instruction set for this processor", kInvalidArgument);
+  }
 }

@@ -50,6 +50,6 @@ struct Frame {
   Attributes attributes;
 };
 
-constexpr int kMetadata = 1, kExecute = 3, kInvalidArgument = 3, kResourceExhausted = 8;
+constexpr int kMetadata = 1, kInvalidArgument = 3, kResourceExhausted = 8;
 
 }  // namespace xla_abi
