@@ -69,6 +69,13 @@ def test_a_weights_file_says_what_it_leaves_open() -> None:
         assert "config= (--config) settles them" in str(found.uncertain)
 
 
+def test_a_weights_file_says_that_a_stack_is_a_guess(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        for name, array in draw(LSTMSpec(3, 4, bias="single", num_layers=2)).to_layout("keras").items():
+            file[name] = array
+    assert "as one stack" in str(unilstm.inspect(tmp_path / "m.weights.h5")[0].uncertain)
+
+
 def test_a_weights_file_takes_a_config() -> None:
     path, config = str(GOLDEN / "keras/model.weights.h5"), {"merge_mode": "sum", "activation": "relu"}
     spec = unilstm.load(path, prefix="second", config=config).spec
@@ -159,6 +166,17 @@ def test_a_layer_inside_a_model_inside_a_model_is_found(tmp_path: Path) -> None:
     assert only(legacy(tmp_path / "m.h5", config, weights)).cell_activation.name == "relu"
 
 
+@pytest.mark.parametrize("read", ["layer_0", "x"])
+def test_what_feeds_a_layer_is_read_as_keras_2_writes_it(tmp_path: Path, read: str) -> None:
+    layers = [lstm(f"layer_{n}", return_sequences=True) for n in range(2)]
+    nodes = [[[[source, 0, 0, {}]]] for source in ("x", read)]
+    config = model(*({**layer, "inbound_nodes": node} for layer, node in zip(layers, nodes, strict=True)))
+    stack = draw(LSTMSpec(4, 4, bias="single", num_layers=2)).to_layout("keras")
+    weights = {f"{name.partition('/')[0]}/{name}": array for name, array in stack.items()}
+    found = unilstm.inspect(legacy(tmp_path / "m.h5", config, weights))
+    assert [f.prefix for f in found] == ([""] if read == "layer_0" else ["layer_0/", "layer_1/"])
+
+
 def test_one_dropout_is_translated_and_two_are_said_not_to_be(tmp_path: Path) -> None:
     weights = tf_names("rnn_1", KERNELS)
     spec = only(legacy(tmp_path / "one.h5", model(lstm("rnn_1", recurrent_dropout=0.2)), weights))
@@ -192,7 +210,10 @@ def test_keras_relatives_are_read_in_their_own_layouts(tmp_path: Path, layout: s
 
 PROBLEMS = {
     "swapped directions": (both("rnn", lstm("a", go_backwards=True)), "its directions are swapped"),
-    "unlike directions": (both("rnn", lstm("a"), backward_layer=lstm("b", activation="relu")), "two directions differ"),
+    "unlike directions": (
+        both("rnn", lstm("a"), backward_layer=lstm("backward_lstm", activation="relu")),
+        "two directions differ",
+    ),
     "an own activation": (both("rnn", lstm("a", activation={"class_name": "function"})), "is none of those"),
 }
 

@@ -121,6 +121,6 @@ def test_a_damaged_configuration_is_no_crash(tmp_path: Path, config: str) -> Non
     with h5py.File(path, "a") as file:
         file.attrs["model_config"] = config
     try:
-        assert "no configuration" in str(unilstm.inspect(path)[0].uncertain)
+        assert "the configuration does not describe it" in str(unilstm.inspect(path)[0].uncertain)
     except CheckpointError as problem:
         assert "is not JSON" in str(problem)  # noqa: PT017

@@ -45,9 +45,10 @@ class Place:
     """Where an LSTM is in a file, and what is known of it.
 
     names: its arrays. config: the layout's arguments, where the file says them. fields: fields of the spec that the
-    layout's arguments cannot say. uncertain: what must be settled before it is read. assumed: what the file does not
-    say and is taken as usual unless config says otherwise, or what of it is not translated. problem: why it cannot be
-    read. said: what the file says beyond the LSTM itself, such as whether a layer returns sequences.
+    layout's arguments cannot say. uncertain: what must be settled before it is read: by the caller's layout, or by the
+    caller's config where config_settles. assumed: what the file does not say and is taken as usual unless config says
+    otherwise, or what of it is not translated. problem: why it cannot be read. said: what the file says beyond the LSTM
+    itself, such as whether a layer returns sequences.
     """
 
     layout: str
@@ -59,6 +60,7 @@ class Place:
     assumed: str | None = None
     problem: str | None = None
     said: Mapping[str, Any] = field(default_factory=dict)
+    config_settles: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .. import layouts
 from ..errors import CheckpointError
 from .contents import Contents, Place
@@ -17,14 +20,18 @@ def find(contents: Contents) -> list[Place]:
     return [*contents.told, *found]
 
 
-def choose(contents: Contents, layout: str | None, prefix: str | None) -> Place:
-    """The one LSTM that layout and prefix leave. Raises CheckpointError for none or several, listing what is there."""
+def choose(contents: Contents, layout: str | None, prefix: str | None, config: Mapping[str, Any] | None) -> Place:
+    """The one LSTM that layout and prefix leave. config: the caller's, or None.
+
+    Raises CheckpointError for none or several, listing what is there, and for one that is uncertain.
+    """
     everything = find(contents)
     chosen = everything if prefix is None else under(everything, prefix)
     if layout is not None:
         chosen = [f for f in chosen if f.layout == layout] or chosen
     if len(chosen) == 1:
-        _refuse_doubt(contents, chosen[0], layout)
+        if layout is None and not (chosen[0].config_settles and config is not None):
+            _refuse_doubt(contents, chosen[0])
         return (
             chosen[0] if layout in (None, chosen[0].layout) else Place(str(layout), chosen[0].prefix, chosen[0].names)
         )
@@ -51,9 +58,9 @@ def under(found: list[Place], prefix: str) -> list[Place]:
     return exact or [f for f in found if wanted and f.prefix.rstrip(_SEPARATORS).endswith(_ends(wanted))]
 
 
-def _refuse_doubt(contents: Contents, found: Place, layout: str | None) -> None:
+def _refuse_doubt(contents: Contents, found: Place) -> None:
     """A guess among layouts would be a wrong number found late; whoever names the layout has settled it."""
-    if found.uncertain and layout is None:
+    if found.uncertain:
         where = f" under {found.prefix!r}" if found.prefix else ""
         raise CheckpointError(f"{contents.path}: of its LSTM{where}, {found.uncertain} (--from on the command line).")
 

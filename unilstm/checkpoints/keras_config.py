@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+Names = tuple[str, ...]
 
 # Classes → the layout of their arrays.
 _CELLS = {
@@ -30,20 +33,36 @@ class KerasLSTM:
     """An LSTM of a configuration. place: the names of the layers it lies in, and its own. layout: of its arrays.
 
     config, fields, problem: see contents.Place. said: what else its configuration says. lost: what is not translated.
+    source: the place of the layer whose first output is all that it reads, where there is one such.
     """
 
-    place: tuple[str, ...]
+    place: Names
     layout: str
     config: dict[str, Any]
     fields: dict[str, Any] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
     lost: str | None = None
     problem: str | None = None
+    source: Names | None = None
 
 
 def lstms(model: Any, version: str | None) -> list[KerasLSTM]:
     """Every LSTM in a model's configuration. version: Keras's, because hard_sigmoid is not one function."""
-    return [found for place, layer in _layers(model, (), 0) for found in _lstms(place, layer, version)]
+    return [
+        replace(found, source=source)
+        for place, layer, source in _layers(model, (), 0)
+        for found in _lstms(place, layer, version)
+    ]
+
+
+def backwards(model: Any) -> set[tuple[str, str]]:
+    """Of each Bidirectional with a backward layer of its own: its name and that layer's, which need not say so."""
+    found = set()
+    for place, layer, _ in _layers(model, (), 0):
+        own = _config(layer).get("backward_layer") if _kind(layer) == "Bidirectional" else None
+        if own is not None:
+            found.add((place[-1], _named(own)))
+    return found
 
 
 def names(model: Any) -> dict[str, str]:
@@ -51,19 +70,58 @@ def names(model: Any) -> dict[str, str]:
     return dict(_stored(model, "", 0))
 
 
-def _layers(model: Any, place: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every layer that is no model, with the names on the way to it."""
+def _layers(model: Any, place: Names, depth: int) -> Iterator[tuple[Names, Mapping[str, Any], Names | None]]:
+    """Every layer that is no model, with the names on the way to it, and the place of its source; see KerasLSTM."""
+    sources = _sources(model)
     for layer in _children(model) if depth < _DEPTH else ():
-        own = _config(layer)
-        here = (*place, str(own.get("name", layer.get("name", ""))))
-        if layer.get("class_name") in _MODELS:
-            yield from _layers(layer, here, depth + 1)
-        elif layer.get("class_name") == "TimeDistributed" and isinstance(own.get("layer"), Mapping):
-            inner = own["layer"]
-            if inner.get("class_name") in _MODELS:
-                yield from _layers(inner, (*here, str(_config(inner).get("name", ""))), depth + 1)
-        else:
-            yield here, layer
+        source = sources.get(_named(layer))
+        yield from _inside(layer, (*place, _named(layer)), None if source is None else (*place, source), depth)
+
+
+def _inside(
+    layer: Mapping[str, Any], here: Names, source: Names | None, depth: int
+) -> Iterator[tuple[Names, Mapping[str, Any], Names | None]]:
+    """A layer, or those in it where it is a model or runs another at each step."""
+    inner = _config(layer).get("layer")
+    if _kind(layer) in _MODELS:
+        yield from _layers(layer, here, depth + 1)
+    elif _kind(layer) == "TimeDistributed" and isinstance(inner, Mapping):
+        if depth < _DEPTH:
+            yield from _inside(inner, (*here, _named(inner)), None, depth + 1)
+    else:
+        yield here, layer, source
+
+
+def _sources(model: Any) -> dict[str, str]:
+    """A layer's name → that of the layer whose first output it reads, and nothing else, in all of its calls."""
+    layers = [layer for layer in _children(model) if _kind(layer) != "InputLayer"]
+    if _kind(model) == "Sequential":
+        return {_named(above): _named(below) for below, above in itertools.pairwise(layers)}
+    found = {}
+    for layer in layers:
+        nodes = layer.get("inbound_nodes")
+        calls = [_read(node) for node in nodes] if isinstance(nodes, list) else []
+        read = set().union(*calls)
+        if all(len(call) == 1 for call in calls) and len(read) == 1:
+            name, output = read.pop()
+            if output == 0:
+                found[_named(layer)] = name
+    return found
+
+
+def _read(node: Any) -> set[tuple[str, int]]:
+    """The outputs that a call of a layer reads: name and number. Keras 2 and 3 have [name, call, number, …] of each."""
+    found, left = set(), [node]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, list):
+            if [type(part) for part in value[:3]] == [str, int, int]:
+                found.add((value[0], value[2]))
+                value = value[3:]
+            left += value
+    return found
 
 
 def _stored(model: Any, before: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -73,7 +131,7 @@ def _stored(model: Any, before: str, depth: int) -> Iterator[tuple[str, str]]:
         key = "functional" if key == "model" else key
         count[key] = count.get(key, -1) + 1
         where = f"{before}layers/{key}" + (f"_{count[key]}" if count[key] else "")
-        yield where, str(_config(layer).get("name", layer.get("name", "")))
+        yield where, _named(layer)
         yield from _stored(layer, f"{where}/", depth + 1)
 
 
@@ -88,13 +146,18 @@ def _config(layer: Any) -> Mapping[str, Any]:
     return config if isinstance(config, Mapping) else {}
 
 
+def _named(layer: Any) -> str:
+    own = layer.get("name", "") if isinstance(layer, Mapping) else ""
+    return str(_config(layer).get("name", own))
+
+
 def _snake(name: str) -> str:
     name = re.sub(r"\W+", "", name[:200])
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _lstms(place: tuple[str, ...], layer: Mapping[str, Any], version: str | None) -> Iterator[KerasLSTM]:
+def _lstms(place: Names, layer: Mapping[str, Any], version: str | None) -> Iterator[KerasLSTM]:
     kind, config = _kind(layer), _config(layer)
     if kind in _LSTMS:
         yield _one(place, _LSTMS[kind], config, config, version)
@@ -122,7 +185,7 @@ def _has_lstm(layer: Any) -> bool:
 
 
 def _one(
-    place: tuple[str, ...], layout: str, layer: Mapping[str, Any], cell: Mapping[str, Any], version: str | None
+    place: Names, layout: str, layer: Mapping[str, Any], cell: Mapping[str, Any], version: str | None
 ) -> KerasLSTM:
     """layer: what iterates. cell: what has the weights; the same of an LSTM, another of RNN(LSTMCell)."""
     config = {key: cell[key] for key in _ARGUMENTS if key in cell}
@@ -151,7 +214,7 @@ def _hard_sigmoids(config: dict[str, Any], version: str | None) -> dict[str, Any
     return {field_: ("hard_sigmoid", 0.2, 0.5) for key in old for field_ in _ACTIVATIONS[key]}
 
 
-def _two(place: tuple[str, ...], config: Mapping[str, Any], version: str | None) -> KerasLSTM:
+def _two(place: Names, config: Mapping[str, Any], version: str | None) -> KerasLSTM:
     ahead = next(_lstms(place, config["layer"], version))
     back = next(_lstms(place, config["backward_layer"], version), None) if config.get("backward_layer") else None
     problem = None

@@ -2,7 +2,8 @@
 
 A .keras file is a zip of config.json and model.weights.h5. An older .h5 has the configuration as an attribute, and the
 weights by their names. A weights file alone has no configuration: then activations and the like are Keras's defaults
-unless the caller says otherwise, and that is told.
+unless the caller says otherwise, and that is told. Where there is a configuration that does not describe an LSTM, the
+caller must say.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ _ASSUMED = (
     "the file has no configuration of it: activations, go_backwards and merge_mode are taken as Keras's defaults; "
     "config= (--config) settles them"
 )
+_ASSUMED_STACK = "; its layers, which may have anything between them, as one stack"
+_UNDESCRIBED = (
+    "the configuration does not describe it, as of a layer or a model of one's own: activations, go_backwards and "
+    "merge_mode are open. config= (--config), or layout={!r} with the usual ones, settles them"
+)
 
 
 def read(path: Path) -> Contents:
@@ -56,9 +63,9 @@ def read(path: Path) -> Contents:
         if version is None and root is not file:
             version = hdf5.text(path, root.attrs, "keras_version")
         entries = {}
-        known = keras_config.names(model)
+        known, backwards = keras_config.names(model), keras_config.backwards(model)
         for place, dataset in hdf5.datasets(path, file).items():
-            name = _name(path, file, place, known)
+            name = _name(path, file, place, known, backwards)
             entries[place if name in entries else name] = hdf5.entry(path, open_, place, dataset)
     metadata = {KEY: own} if isinstance(own, str) else {}
     return Contents(path, entries, metadata, tuple(_told(entries, model, version)))
@@ -86,12 +93,18 @@ def _zipped(path: Path) -> Open:
     return open_
 
 
-def _name(path: Path, file: Any, place: str, known: Mapping[str, str]) -> str:
-    """A variable's name from its place in the file: "layers/lstm/cell/vars/0" is "rnn_1/lstm_cell/kernel"."""
+def _name(path: Path, file: Any, place: str, known: Mapping[str, str], backwards: set[tuple[str, str]]) -> str:
+    """A variable's name from its place in the file: "layers/lstm/cell/vars/0" is "rnn_1/lstm_cell/kernel".
+
+    A backward layer is called so, as all are but those that somebody gave to a Bidirectional of Keras 3.
+    """
     parts_ = place.split("/")
     if "vars" not in parts_:  # the older files have the names themselves, below one group a layer
         short = parts_[1:] if parts_[0] == "model_weights" else parts_
-        return re.sub(":0$", "", "/".join(short[1:] if short[:1] == short[1:2] else short))
+        if short[0] in short[1:]:  # the layer's name again, perhaps behind the model's
+            short = short[short.index(short[0], 1) :]
+        inner = [_backward(pair[1]) if pair in backwards else pair[1] for pair in pairwise(short)]
+        return re.sub(":0$", "", "/".join([short[0], *inner]))
     named, where = [], ""
     for part in parts_[:-2]:
         where = f"{where}/{part}" if where else part
@@ -99,39 +112,49 @@ def _name(path: Path, file: Any, place: str, known: Mapping[str, str]) -> str:
             continue
         variables = f"{where}/vars"
         own = hdf5.text(path, file[variables].attrs, "name") if variables in file else None
-        named.append((own or known.get(where) or part).replace("/", "_"))
+        name = (own or known.get(where) or part).replace("/", "_")
+        named.append(_backward(name) if part == "backward_layer" else name)
     cell = len(file["/".join(parts_[:-1])]) in (2, 3) and bool(named) and "cell" in named[-1]
     index = parts_[-1]
     return "/".join([*named, _VARIABLES[int(index)] if cell and index in ("0", "1", "2") else index])
 
 
+def _backward(name: str) -> str:
+    return name if name.startswith("backward_") else f"backward_{name}"
+
+
 def _told(entries: Mapping[str, Entry], model: Any, version: str | None) -> list[Place]:
     """The LSTMs by names and shapes, each with what the configuration says of the layer of that name; in its order."""
-    described = keras_config.lstms(model, version)
+    found = [one for one in layouts.find({n: e.shape for n, e in entries.items()}) if one.layout in _LAYOUTS]
+    if model is None:
+        return [_assumed(one) for one in found]
+    described, parts = keras_config.lstms(model, version), [_layers(one) for one in found]
+    own = iter(_described(described, [tuple(part.prefix.strip("/").split("/")) for one in parts for part in one]))
     places = []
-    for found in layouts.find({name: entry.shape for name, entry in entries.items()}):
-        if found.layout in _LAYOUTS:
-            for part, own in _layers(described, found):
-                order = described.index(own) if own else len(described)
-                places.append((order, _place(part, own)))
+    for one, inside in zip(found, parts, strict=True):
+        said = list(islice(own, len(inside)))
+        pairs = [(one, said[-1])] if _one_stack(said) else zip(inside, said, strict=True)
+        places += [(described.index(layer) if layer else len(described), _place(part, layer)) for part, layer in pairs]
     return [place for _, place in sorted(places, key=lambda pair: pair[0])]
 
 
-def _layers(described: list[KerasLSTM], found: layouts.Found) -> list[tuple[layouts.Found, KerasLSTM | None]]:
-    """What was found, with what is said of it; layers whose names look like those of a stack, and are none, apart."""
-    own = _described(described, tuple(found.prefix.strip("/").split("/")))
+def _layers(found: layouts.Found) -> list[layouts.Found]:
+    """What was found, a Keras layer each; their names may look like those of a stack when there is none."""
     inside: dict[str, list[str]] = {}
     for name in found.names:
-        inside.setdefault(found.prefix + name[len(found.prefix) :].partition("/")[0], []).append(name)
-    said = [_described(described, tuple(place.split("/"))) for place in inside]
+        inside.setdefault(name[len(found.prefix) :].partition("/")[0], []).append(name)
+    if not all(re.fullmatch(r"layer_\d+", layer) for layer in inside):
+        return [found]
+    return [replace(found, prefix=f"{found.prefix}{layer}/", names=tuple(names)) for layer, names in inside.items()]
+
+
+def _one_stack(said: list[KerasLSTM | None]) -> bool:
+    """Are these alike, and each fed by the one before and nothing else?"""
     layers = [layer for layer in said if layer is not None]
-    if own is not None or len(inside) == 1 or len(layers) < len(inside):
-        return [(found, own)]
-    whole = {_alike(layer) for layer in layers}
-    if len(whole) == 1 and not layers[0].config.get("go_backwards"):  # behind one, what order the next sees is open
-        return [(found, layers[-1])]
-    parts = (replace(found, prefix=f"{place}/", names=tuple(names)) for place, names in inside.items())
-    return list(zip(parts, layers, strict=True))
+    if len(layers) < max(2, len(said)) or layers[0].config.get("go_backwards"):
+        return False  # behind one that runs backwards, what order the next sees is open
+    fed = all(above.source == below.place and below.said.get("return_sequences") for below, above in pairwise(layers))
+    return fed and len({_alike(layer) for layer in layers}) == 1
 
 
 def _alike(layer: KerasLSTM) -> str:
@@ -139,10 +162,21 @@ def _alike(layer: KerasLSTM) -> str:
     return repr((layer.layout, layer.lost, layer.problem, sorted(layer.fields.items()), sorted(layer.config.items())))
 
 
+def _layout(found: layouts.Found) -> str:
+    return "keras" if found.layout == "haste" else found.layout
+
+
+def _assumed(found: layouts.Found) -> Place:
+    """Of a file without a configuration."""
+    stack = _ASSUMED_STACK if len(_layers(found)) > 1 else ""
+    return Place(_layout(found), found.prefix, found.names, assumed=_ASSUMED + stack)
+
+
 def _place(found: layouts.Found, own: KerasLSTM | None) -> Place:
     if own is None:
-        layout = "keras" if found.layout == "haste" else found.layout
-        return Place(layout, found.prefix, found.names, assumed=_ASSUMED)
+        layout = _layout(found)
+        doubt = _UNDESCRIBED.format(layout)
+        return Place(layout, found.prefix, found.names, uncertain=doubt, config_settles=True)
     return Place(
         own.layout,
         found.prefix,
@@ -155,10 +189,26 @@ def _place(found: layouts.Found, own: KerasLSTM | None) -> Place:
     )
 
 
-def _described(lstms: list[KerasLSTM], place: tuple[str, ...]) -> KerasLSTM | None:
-    """The layer whose place ends alike, by as many names as can be."""
-    for count in range(len(place), 0, -1):
-        alike = [lstm for lstm in lstms if lstm.place[-count:] == place[-count:]]
+def _described(lstms: list[KerasLSTM], places: list[tuple[str, ...]]) -> list[KerasLSTM | None]:
+    """Of each place the layer whose own place ends alike. A layer is in one place: in that which is most like its own,
+    and in none where two are, since one of them is not described then."""
+    fits: dict[int, list[tuple[int, int]]] = {}
+    for at, place in enumerate(places):
+        n, common = _ends_alike(lstms, place)
+        if common:
+            fits.setdefault(n, []).append((len(place) + len(lstms[n].place) - 2 * common, at))
+    found: list[KerasLSTM | None] = [None] * len(places)
+    for n, those in fits.items():
+        (unlike, at), *others = sorted(those)
+        if all(more > unlike for more, _ in others):
+            found[at] = lstms[n]
+    return found
+
+
+def _ends_alike(lstms: list[KerasLSTM], place: tuple[str, ...]) -> tuple[int, int]:
+    """The one layer whose place ends alike by as many names as can be, and how many these are."""
+    for common in range(len(place), 0, -1):
+        alike = [n for n, lstm in enumerate(lstms) if lstm.place[-common:] == place[-common:]]
         if len(alike) == 1:
-            return alike[0]
-    return None
+            return alike[0], common
+    return 0, 0

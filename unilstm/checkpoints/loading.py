@@ -92,7 +92,7 @@ def chosen(
         place = own_place(contents, about)
         weights = _mapped(contents, place, {}, dtype, about.spec) if mapped and about.layout is None else None
         return place, weights or _load_own(contents, about, prefix, dtype)
-    place = choose(contents, layout, prefix)
+    place = choose(contents, layout, prefix, config)
     weights = _mapped(contents, place, config or {}, dtype, None) if mapped and place.layout == "torch" else None
     return place, weights or read_place(contents, place, config or {}, dtype)
 
