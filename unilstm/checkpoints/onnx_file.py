@@ -73,8 +73,9 @@ def _place(stack: list[Layer], taken: set[str]) -> tuple[Place, dict[str, Entry]
         prefix = f"{first.name.rstrip('/')}_{number}/"
     entries: dict[str, Entry] = {}
     if first.problem is None:
+        biased = any("B" in each.nodes[0].arrays for each in stack)
         for k, layer in enumerate(stack):
-            for name, array in _arrays(layer, any("B" in each.nodes[0].arrays for each in stack)):
+            for name, array in _arrays(layer, biased):
                 whole = f"{prefix}layer_{k}/{name}" if len(stack) > 1 else prefix + name
                 entries[whole] = Entry(array.shape, array.dtype.name, partial(_same, array))
     directions = [layer.direction for layer in stack]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,17 @@ _CONFIG = ("hidden_size", "layout", "input_forget", "clip", "activations", "acti
 _DEPTH = 8  # subgraphs in subgraphs
 _DEQUANTISED = "its weights are dequantised; the graph also quantises x as it runs, which these weights alone do not do"
 _STARTS = "the graph starts it from a constant state, which is not part of its weights: pass it to the call"
+_HANDED = "the graph starts it from a state that another LSTM gives: pass it to the call"
+_SHAPES = ("Shape", "Size")  # what they give holds no values: zeros of another output's shape are zeros
+_STEPS = 1_000_000  # looking for where states come from; a model of ten thousand nodes takes some ten thousand an LSTM
 
 
 @dataclass(eq=False)
 class Node:
-    """One LSTM node. arrays: W, R, and B and P where they are, directions first. problem: why they are not constant."""
+    """One LSTM node. arrays: W, R, and B and P where they are, directions first. problem: why they are not constant.
+
+    starts: the nodes, by id, whose outputs its initial state is made of; None where that is too far to seek.
+    """
 
     scope: Scope
     name: str
@@ -33,6 +39,7 @@ class Node:
     arrays: dict[str, Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
+    starts: set[int] | None = field(default_factory=set)
 
     @property
     def direction(self) -> str:
@@ -59,6 +66,12 @@ class Layer:
         first = self.nodes[0]
         lengths = first.inputs.get("sequence_lens", "")
         return first.config, {**first.arrays}.keys() - {"B"}, lengths, first.problem, "R" in first.arrays
+
+    @property
+    def starts(self) -> set[int] | None:
+        """See Node."""
+        own = [node.starts for node in self.nodes]
+        return None if None in own else set[int]().union(*(starts for starts in own if starts))
 
     def array(self, name: str) -> Array:
         found = [node.arrays[name] for node in self.nodes]
@@ -91,23 +104,29 @@ def _stacks(scope: Scope) -> list[list[Layer]]:
     nodes = [_node(scope, n, node) for n, node in enumerate(scope.graph.node) if _is_lstm(node)]
     finder = _Finder(scope, nodes)
     layers = finder.layers()
-    before = {id(layer): finder.before(layer) for layer in layers}
     found: list[list[Layer]] = []
+    owners: dict[int, list[Layer]] = {}  # a node's stack, by the node's id
     for layer in layers:  # a graph's nodes are in the order in which they can run, and so are these
-        stack = next((s for s in found if s[-1] is before[id(layer)] and _fits(s, layer)), None)
-        if stack is None:
-            found.append([layer])
-        else:
-            stack.append(layer)
+        below = finder.before(layer)
+        stack = None if below is None else owners.get(id(below.nodes[0]))
+        if stack is None or stack[-1] is not below or not _fits(stack, layer) or _starts_from(layer, stack, owners):
+            found.append(stack := [])
+        stack.append(layer)
+        owners |= {id(node): stack for node in layer.nodes}
     return found
 
 
 def _fits(stack: list[Layer], layer: Layer) -> bool:
     if stack[0].kind != layer.kind or layer.nodes[0].problem is not None:
         return False
-    directions = [each.direction for each in (*stack, layer)]
-    alternating = directions == [("forward", "reverse")[n % 2] for n in range(len(directions))]
-    return len(set(directions)) == 1 or alternating
+    if len(stack) == 1 and (stack[0].direction, layer.direction) == ("forward", "reverse"):
+        return True
+    return layer.direction == stack[len(stack) % 2 if len(stack) > 1 else 0].direction  # all alike, or alternating
+
+
+def _starts_from(layer: Layer, stack: list[Layer], owners: Mapping[int, list[Layer]]) -> bool:
+    """Is its initial state made of what the stack gives, as a decoder's of its encoder's? Then it is no part of it."""
+    return layer.starts is None or any(owners.get(node) is stack for node in layer.starts)
 
 
 def _is_lstm(node: Any) -> bool:
@@ -156,9 +175,15 @@ class _Finder:
     def __init__(self, scope: Scope, nodes: list[Node]) -> None:
         self.scope, self.nodes = scope, nodes
         self.makes = {node.outputs[0]: node for node in nodes if node.outputs and node.outputs[0]}
+        self.gives = {name: node for node in nodes for name in node.outputs if name}
+        self.steps = _STEPS
         self.single = {id(node): Layer((node,)) for node in nodes}
         self.pairs: dict[tuple[int, int], Layer] = {}
         self.met: dict[str, tuple[Layer, Axes] | None] = {}
+        for node in nodes:
+            node.starts = self._starts(node)
+            if node.starts:
+                node.notes.append(_HANDED)
 
     def layers(self) -> list[Layer]:
         for name, node in self.scope.makers.items():
@@ -167,6 +192,21 @@ class _Finder:
         paired = {id(node): layer for layer in self.pairs.values() for node in layer.nodes}
         found = [paired.get(id(node), self.single[id(node)]) for node in self.nodes]
         return list({id(layer): layer for layer in found}.values())
+
+    def _starts(self, node: Node) -> set[int] | None:
+        found, met = set(), {""}
+        left = [node.inputs.get(name, "") for name in ("initial_h", "initial_c")]
+        while left:
+            name, self.steps = left.pop(), self.steps - 1
+            if self.steps < 0:
+                return None
+            maker = None if name in met else self.scope.maker(name)
+            met.add(name)
+            if name in self.gives:
+                found.add(id(self.gives[name]))
+            if maker is not None and maker.op_type not in _SHAPES:
+                left += _reads(maker)
+        return found
 
     def before(self, layer: Layer) -> Layer | None:
         """The layer whose output this one's input is."""
@@ -224,6 +264,8 @@ class _Finder:
             return None
         if ahead.nodes[0].inputs.get("X") != back.nodes[0].inputs.get("X"):
             return None
+        if any(one.starts is None or id(other.nodes[0]) in one.starts for one, other in ((ahead, back), (back, ahead))):
+            return None
         axis = attributes(maker).get("axis", 0)
         axis = axis + len(axes) if axis < 0 else axis
         joined = axes[axis] if 0 <= axis < len(axes) else ""
@@ -232,6 +274,15 @@ class _Finder:
         key = (id(ahead.nodes[0]), id(back.nodes[0]))
         layer = self.pairs.setdefault(key, Layer((ahead.nodes[0], back.nodes[0])))
         return layer, axes if joined == "D" else (*axes[:-1], "DH")
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """The names that a node reads; those that the graphs in it do, too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
 
 
 def _joined(came: tuple[Layer, Axes]) -> Axes:
