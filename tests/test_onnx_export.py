@@ -94,11 +94,13 @@ def test_lengths_and_states_are_inputs_where_asked_for(tmp_path: Path, name: str
     agree(run(tmp_path / "m.onnx", x=x, lengths=lengths, h_0=h_0, c_0=c_0), ours, dtype)
 
 
+@pytest.mark.parametrize("inputs", [(), ("state",), ("lengths", "state")], ids=str)
 @pytest.mark.parametrize("name", SPECS)
-def test_what_was_exported_is_loaded_exactly(tmp_path: Path, name: str) -> None:
+def test_what_was_exported_is_loaded_exactly(tmp_path: Path, name: str, inputs: tuple[str, ...]) -> None:
+    """A learned state, too, which a model does not use that takes the state as inputs."""
     for dtype in ("float32", "float64"):
         weights = Weights.initial(SPECS[name], seed=3, dtype=dtype)
-        unilstm.save(weights, tmp_path / "m.onnx")
+        unilstm.save(weights, tmp_path / "m.onnx", inputs=inputs)
         assert unilstm.load(tmp_path / "m.onnx") == weights
         (found,) = unilstm.inspect(tmp_path / "m.onnx")
         assert found.spec == SPECS[name]

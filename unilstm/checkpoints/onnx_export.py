@@ -21,6 +21,7 @@ from .onnx_recording import OnnxOps
 from .onnx_symbols import IR_VERSION, OPSET, Recorder, Symbol
 
 INPUTS = ("lengths", "state")
+_LEARNED = ("h_0_", "c_0_")
 # What of a cell the operator has beside the standard one, and what of the loop it leaves to the nodes around it.
 _OPERATOR = {"peephole", "coupled_gates", "gate_activation", "cell_activation", "output_activation", "gate_clip"}
 
@@ -83,7 +84,8 @@ class _Model:
         onnx = self.recorder.onnx
         helper, (recorded,) = onnx.helper, self.recorder.levels
         nodes, used = _used(recorded, {value.name for value in self.outputs})
-        kept = {name: array for name, array in self.initialisers.items() if name in used}
+        learned = {name for name in self.weights if name.startswith(_LEARNED)}  # idle beside h_0 and c_0, yet weights
+        kept = {name: array for name, array in self.initialisers.items() if name in used | learned}
         tensors = [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in kept.items()]
         graph = helper.make_graph(nodes, "lstm", self.inputs, self.outputs, tensors)
         model = helper.make_model(
@@ -199,7 +201,7 @@ def _layer_weights(weights: Weights, k: int) -> Weights:
     arrays = {
         name.replace(f"_l{k}", "_l0"): array
         for name, array in weights.items()
-        if name.removesuffix("_reverse").endswith(f"_l{k}") and not name.startswith(("h_0", "c_0"))
+        if name.removesuffix("_reverse").endswith(f"_l{k}") and not name.startswith(_LEARNED)
     }
     return Weights(spec.replace(**{**_ALONE, **sizes, "direction": _direction(spec, k)}), arrays)
 
@@ -214,7 +216,7 @@ def read_back(spec: LSTMSpec, arrays: Mapping[str, Any], said: Mapping[str, Any]
 
     One bias is in the place of the first of two. said: what config() said. Raises LayoutError.
     """
-    found = {name: array for name, array in arrays.items() if name.startswith(("h_0_", "c_0_"))}
+    found = {name: array for name, array in arrays.items() if name.startswith(_LEARNED)}
     for k in range(spec.num_layers):
         prefix = f"layer_{k}/" if spec.num_layers > 1 else ""
         own = {n: arrays[n] for n in (f"{prefix}{word}" for word in ("W", "R", "B", "P")) if n in arrays}
