@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +80,11 @@ def _held(kind: formats.Kind, layout: str) -> str:
 
 
 def reads(kind: formats.Kind, layout: str) -> bool:
-    return kind.reads is None or layout in kind.reads
+    return kind.layouts is None or layout in kind.layouts
 
 
 def writes(kind: formats.Kind, layout: str) -> bool:
-    module = import_module(f"unilstm.checkpoints.{kind.module}")
-    held = (module.DEFAULT_LAYOUT,) if hasattr(module, "export") else getattr(module, "LAYOUTS", None)
-    return kind.writes and (held is None or layout in held)
+    return kind.writes and reads(kind, layout)
 
 
 def _row(layout: Layout) -> str:

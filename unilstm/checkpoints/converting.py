@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import layouts
-from ..errors import CheckpointError
 from ..layouts.losses import ROUNDING
 from ..weights import Weights, check_dtype
 from .contents import Arrays, Contents, Place
-from .formats import Format, format_of, open_checkpoint
+from .formats import Kind, kind_of, open_checkpoint
 from .loading import chosen
-from .metadata import KEY, describe
-from .saving import arrays_of, replacing, save
+from .metadata import KEY
+from .saving import write
 from .verifying import Check, verify
 
 _LARGE = 512 << 20
@@ -81,11 +80,11 @@ def convert(
     """
     goal = Path(target)
     _check_names(layout, to, dtype)
-    writer = format_of(goal, writing=True)
+    kind = kind_of(goal, writing=True)
     contents = open_checkpoint(Path(source), template)
     place, weights = chosen(contents, layout, lstm, config, dtype, mapped=True)
     rest = {} if only_lstm else _beside(contents, place)
-    job = _Job(contents, place, weights, goal, writer, to or writer.DEFAULT_LAYOUT, rest)
+    job = _Job(contents, place, weights, goal, kind, to or kind.load().DEFAULT_LAYOUT, rest)
     unchecked = _unchecked(weights) if check is None else None
     verified = check or (check is None and unchecked is None)
     # As they are in the source's file, which may be the one that is about to be replaced.
@@ -114,13 +113,13 @@ class _Job:
     place: Place
     weights: Weights
     goal: Path
-    writer: Format
+    kind: Kind
     to: str | None
     rest: Mapping[str, str]
 
     @property
     def carried(self) -> Mapping[str, str]:
-        return self.rest if getattr(self.writer, "CARRIES", False) else {}
+        return self.rest if self.kind.layouts is None else {}
 
     @property
     def prefix(self) -> str:
@@ -133,29 +132,8 @@ class _Job:
         return f"{len(self.rest)} other arrays stay behind: a {self.goal.suffix} file holds an LSTM and nothing else"
 
     def write(self, allow: str | tuple[str, ...]) -> None:
-        """The LSTM's arrays and those that come along, one after the other; or a model of the LSTM."""
-        if hasattr(self.writer, "export"):
-            save(self.weights, self.goal, layout=self.to, allow=allow)
-            return
-        same = _same(self.weights, self.to)
-        arrays = arrays_of(self.weights, None if same else self.to, self.prefix, () if same else allow)
-        _refuse_collisions(self.contents, arrays, self.carried)
-        about = describe(self.weights, self.to, self.prefix, arrays if self.carried else None)
         others = {new: self.contents.entries[old] for new, old in self.carried.items()}
-        with replacing(self.goal) as temporary:
-            self.writer.write(temporary, {**arrays, **others}, about)
-
-
-def _same(weights: Weights, to: str | None) -> bool:
-    """Are the canonical arrays those of the target's layout, as they are with torch for what torch has?"""
-    return to == "torch" and weights.spec.bias != "single" and not weights.spec.beyond_standard and _held(weights)
-
-
-def _held(weights: Weights) -> bool:
-    spec = weights.spec
-    dropouts = spec.input_dropout or spec.recurrent_dropout or spec.weight_dropout
-    plain = spec.direction in ("forward", "bidirectional") and spec.merge == "concat" and not spec.residual
-    return plain and not (dropouts or spec.learned_state or spec.zoneout_hidden or spec.zoneout_cell)
+        write(self.goal, self.kind, self.weights, self.to, self.prefix, allow, others=others)
 
 
 def _beside(contents: Contents, place: Place) -> dict[str, str]:
@@ -174,15 +152,6 @@ def _prefix(contents: Contents, place: Place, to: str | None) -> str:
     holder = contents.entries[place.names[0]].holder if place.names else ""
     prefix = place.prefix[len(holder) :]
     return prefix.replace("/", ".") if to in ("torch", "paddle") else prefix
-
-
-def _refuse_collisions(contents: Contents, arrays: Mapping[str, Any], carried: Mapping[str, str]) -> None:
-    for name in carried:
-        if name in arrays:
-            raise CheckpointError(
-                f"{contents.path}: {name!r} is another array's name, too. Take the LSTM alone: only_lstm=True "
-                "(--only-lstm)."
-            )
 
 
 def _unchecked(weights: Weights) -> str | None:

@@ -17,8 +17,6 @@ from .formats import library
 from .nesting import Leaf, leaves
 
 DEFAULT_LAYOUT = "flax"
-LAYOUTS = ("flax", "nnx")  # whose names are paths in a tree
-PREFIXES = True
 _ARRAY, _SCALAR = 1, 3  # flax's extension types; 2 is a Python complex
 _CHUNKED = "__msgpack_chunked_array__"  # the key of an array that was too large for one extension
 _PIECE = 1 << 30  # bytes of an array, above which it is written in pieces

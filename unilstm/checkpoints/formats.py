@@ -10,31 +10,43 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from ..errors import CheckpointError
 from ..parameters import Array
+from ..weights import Weights
 from .contents import Contents, Entry, reading
 
 
 class Format(Protocol):
     """A file type: one module of this package."""
 
-    DEFAULT_LAYOUT: str | None  # what save() writes unless told otherwise; None is the canonical form
+    DEFAULT_LAYOUT: str | None  # what is written unless told otherwise; None is the canonical form
 
     def read(self, path: Path, **more: Any) -> Contents: ...
 
     def write(self, path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str, str]) -> None: ...
 
+    def export(self, path: Path, weights: Weights, inputs: tuple[str, ...]) -> None:
+        """In the place of write() where a file is a graph."""
+
 
 class Kind(NamedTuple):
     """A file type before its module is loaded, which may need a library.
 
-    tested: whose files are read in the tests, and what reads there those that are written, with its version. reads:
-    the layouts of its files, where they are of one system; None for a type that holds arrays of any names.
+    tested: whose files are read in the tests, and what reads there those that are written, with its version. layouts:
+    those of its files, where they are of one system; None for a type that holds arrays of any names, and so any beside
+    an LSTM. prefixes: can something stand before the names of one system? graph: is it a graph, which has no layout to
+    choose, and is exported?
     """
 
     module: str
     suffixes: tuple[str, ...]
     tested: str
-    reads: tuple[str, ...] | None = None
+    layouts: tuple[str, ...] | None = None
     writes: bool = True
+    prefixes: bool = False
+    graph: bool = False
+
+    def load(self) -> Format:
+        """Its module."""
+        return cast(Format, import_module(f".{self.module}", __package__))
 
 
 _HDF5 = ("keras", "keras-cudnn", "addons-peephole", "addons-layer-norm", "elmo")
@@ -44,11 +56,11 @@ KINDS = (
     Kind("torch_file", (".pt", ".pth", ".bin", ".ckpt"), "torch 2.13"),
     Kind("paddle_file", (".pdparams",), "paddlepaddle 3.3"),
     Kind("npz_file", (".npz",), "numpy 2.4"),
-    Kind("onnx_file", (".onnx",), "onnxruntime 1.31", ("onnx",)),
+    Kind("onnx_file", (".onnx",), "onnxruntime 1.31", ("onnx",), graph=True),
     Kind("keras_model", (".keras",), "keras 3.15", ("keras",)),
     Kind("keras_weights", (".weights.h5",), "keras 3.15", ("keras",)),
     Kind("keras_file", (".h5", ".hdf5"), "keras 3.15", _HDF5, writes=False),
-    Kind("flax_file", (".msgpack",), "flax 0.12", _TREES),
+    Kind("flax_file", (".msgpack",), "flax 0.12", _TREES, prefixes=True),
     Kind("equinox_file", (".eqx",), "equinox 0.13", ("equinox",), writes=False),
     Kind("mxnet_file", (".params",), "mxnet 1.9", ("mxnet",), writes=False),
     Kind("sharded_file", (".safetensors.index.json", ".bin.index.json"), "safetensors 0.8", writes=False),
@@ -59,12 +71,12 @@ READ = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 WRITTEN = tuple(suffix for kind in KINDS if kind.writes for suffix in kind.suffixes)
 
 
-def format_of(path: Path, *, writing: bool = False) -> Format:
+def kind_of(path: Path, *, writing: bool = False) -> Kind:
     """The file type of a path. Raises CheckpointError for a suffix that is not supported."""
     name = path.name.lower()
     for kind in KINDS:
         if name.endswith(kind.suffixes) and (kind.writes or not writing):
-            return cast(Format, import_module(f".{kind.module}", __package__))
+            return kind
     supported = WRITTEN if writing else READ
     suffix = path.suffix.lower()
     what = f"{suffix} files are" if suffix else "a file without a suffix is"
@@ -98,7 +110,7 @@ def open_checkpoint(path: Path, template: Any = None) -> Contents:
         return _open_folder(path)
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path}: is not a regular file. Give the path of a checkpoint file: {', '.join(READ)}.")
-    chosen = format_of(path)
+    chosen = kind_of(path).load()
     if status.st_size == 0:
         raise CheckpointError(f"{path}: is empty. Copy or download it again.")
     more = {} if template is None else {"template": template}

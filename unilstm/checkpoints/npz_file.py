@@ -18,7 +18,6 @@ from .contents import AGAIN, Contents, Entry, values
 from .metadata import KEY
 
 DEFAULT_LAYOUT = None
-CARRIES = True  # arrays of anything beside an LSTM
 _LEAST, _RATIO = 64 << 20, 16  # bytes a small file may unpack to, and the ratio for a large one; weights hardly shrink
 
 

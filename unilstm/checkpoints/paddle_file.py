@@ -15,7 +15,6 @@ from .nesting import leaves
 from .pickles import NumpyArray, read_plain
 
 DEFAULT_LAYOUT = "paddle"
-CARRIES = True  # arrays of anything beside an LSTM
 _NAMES = "StructuredToParameterName@@"  # a table of Paddle's own names, which its state_dicts carry along
 
 

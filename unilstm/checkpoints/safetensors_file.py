@@ -18,7 +18,6 @@ from .contents import AGAIN, Contents, Entry, check_count, values
 from .formats import library
 
 DEFAULT_LAYOUT = None
-CARRIES = True  # arrays of anything beside an LSTM
 _LONGEST = 16 << 20  # bytes of a header; the arrays of a large model take one MB
 _NAMES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},

@@ -6,16 +6,21 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import layouts
 from ..errors import CheckpointError
 from ..factory import weights_of
+from ..layouts import losses
 from ..parameters import Array
 from ..weights import Weights
-from .formats import Format, format_of
+from .contents import Entry
+from .formats import Kind, kind_of
 from .metadata import describe
+
+_TO = " (of convert: to=, --to)"
 
 
 def save(
@@ -43,55 +48,94 @@ def save(
     LossyConversion for a layout that cannot hold the spec; PortError for an object that is no LSTM.
     """
     target = Path(path)
-    chosen = format_of(target, writing=True)
-    weights = weights_of(what)
-    if hasattr(chosen, "export"):
-        _refuse_for_models(target, layout, prefix, allow)
+    kind = kind_of(target, writing=True)
+    given = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    write(target, kind, weights_of(what), layout, prefix, allow, inputs=given)
+
+
+def write(
+    target: Path,
+    kind: Kind,
+    weights: Weights,
+    layout: str | None,
+    prefix: str,
+    allow: str | tuple[str, ...],
+    *,
+    inputs: tuple[str, ...] = (),
+    others: Mapping[str, Entry] | None = None,
+) -> None:
+    """What save() and convert() write: the LSTM's arrays and then others, one after the other; or a model of the LSTM.
+
+    others: arrays of another file that come along, by name. The rest is as save() has it.
+    """
+    if kind.graph:
+        _refuse_for_graphs(target, layout, prefix, allow)
         with replacing(target) as temporary:
-            chosen.export(temporary, weights, (inputs,) if isinstance(inputs, str) else tuple(inputs))
+            kind.load().export(temporary, weights, inputs)
         return
     if inputs:
         raise CheckpointError(f"{target}: inputs={inputs!r} was given, but only an .onnx model has any. Leave it out.")
-    layout = layout or chosen.DEFAULT_LAYOUT
-    _refuse_for_layers(target, chosen, layout, prefix)
-    arrays = arrays_of(weights, layout, prefix, allow)
+    writer = kind.load()
+    layout = layout or writer.DEFAULT_LAYOUT
+    _refuse_for_layers(target, kind, layout, prefix)
+    arrays = _arrays(weights, layout, prefix, (allow,) if isinstance(allow, str) else tuple(allow))
+    _refuse_collisions(target, arrays, others or {})
+    about = describe(weights, layout, prefix, arrays if others else None)
     with replacing(target) as temporary:
-        chosen.write(temporary, arrays, describe(weights, layout, prefix))
+        writer.write(temporary, {**arrays, **(others or {})}, about)
 
 
-def arrays_of(weights: Weights, layout: str | None, prefix: str, allow: str | tuple[str, ...]) -> dict[str, Array]:
-    """The arrays to write, under a layout's names or the canonical ones."""
+def _arrays(weights: Weights, layout: str | None, prefix: str, allow: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays to write, under a layout's names or the canonical ones; those as they are, which may be mapped."""
     if layout is None:
         _refuse_losses(allow)
-        return {prefix + name: array for name, array in weights.items()}
-    return weights.to_layout(layout, prefix=prefix, allow=allow)
+    elif not _canonical(weights, layout, allow):
+        return weights.to_layout(layout, prefix=prefix, allow=allow)
+    return {prefix + name: array for name, array in weights.items()}
 
 
-def _refuse_for_models(target: Path, layout: str | None, prefix: str, allow: str | tuple[str, ...]) -> None:
-    """A model is a graph: it has no layout to choose, no names to put something before, and loses nothing."""
+def _canonical(weights: Weights, layout: str, allow: tuple[str, ...]) -> bool:
+    """Are the canonical arrays those of the layout, as they are with torch for what torch has?"""
+    losses.check_names(allow)
+    return layout == "torch" and not losses.hold(layouts.get(layout), weights.spec).losses
+
+
+def _refuse_for_graphs(target: Path, layout: str | None, prefix: str, allow: str | tuple[str, ...]) -> None:
+    """A graph has no layout to choose, no names to put something before, and loses nothing."""
     given = {"layout": layout if layout != "onnx" else None, "prefix": prefix, "allow": allow}
     for name, value in given.items():
         if value:
-            raise CheckpointError(f"{target}: {name}={value!r} has no meaning for an ONNX model. Leave {name} out.")
+            own = _TO if name == "layout" else ""
+            raise CheckpointError(f"{target}: {name}={value!r} has no meaning for an ONNX model. Leave it out{own}.")
 
 
-def _refuse_for_layers(target: Path, writer: Format, layout: str | None, prefix: str) -> None:
+def _refuse_for_layers(target: Path, kind: Kind, layout: str | None, prefix: str) -> None:
     """A file of a framework's own layers has the names of that framework, which say where they are."""
-    layouts = getattr(writer, "LAYOUTS", None)
-    if layouts is not None and layout not in layouts:
+    if kind.layouts is None:
+        return
+    if layout not in kind.layouts:
         raise CheckpointError(
-            f"{target}: layout={layout!r} was given, but this file holds {' or '.join(layouts)}. Leave it out."
+            f"{target}: layout={layout!r} was given, but this file holds {' or '.join(kind.layouts)}. Leave it "
+            f"out{_TO}."
         )
-    if layouts is not None and prefix and not getattr(writer, "PREFIXES", False):
+    if prefix and not kind.prefixes:
         raise CheckpointError(f"{target}: prefix={prefix!r} has no meaning for a model's layers. Leave it out.")
 
 
-def _refuse_losses(allow: str | tuple[str, ...]) -> None:
+def _refuse_losses(allow: tuple[str, ...]) -> None:
     if allow:
         raise CheckpointError(
             f"allow={allow!r} was given without a layout, but the canonical form loses nothing. Leave allow out, or "
-            "say layout=."
+            f"say which layout to write: layout={_TO}."
         )
+
+
+def _refuse_collisions(target: Path, arrays: Mapping[str, Array], others: Mapping[str, Entry]) -> None:
+    for name in others:
+        if name in arrays:
+            raise CheckpointError(
+                f"{target}: {name!r} is another array's name, too. Take the LSTM alone: only_lstm=True (--only-lstm)."
+            )
 
 
 @contextlib.contextmanager
