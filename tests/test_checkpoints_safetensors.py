@@ -42,7 +42,7 @@ def test_safetensors_holds_the_canonical_names_and_the_spec(tmp_path: Path) -> N
         }
 
 
-@pytest.mark.parametrize("prefix", [None, "encoder."])
+@pytest.mark.parametrize("prefix", [None, "encoder.", "encoder"])
 def test_safetensors_with_a_prefix_loads_with_and_without_it(tmp_path: Path, prefix: str | None) -> None:
     unilstm.save(draw(), tmp_path / "lstm.safetensors", prefix="encoder.")
     assert unilstm.load(tmp_path / "lstm.safetensors", prefix=prefix) == draw()
@@ -50,8 +50,39 @@ def test_safetensors_with_a_prefix_loads_with_and_without_it(tmp_path: Path, pre
 
 def test_safetensors_with_another_prefix_is_refused(tmp_path: Path) -> None:
     unilstm.save(draw(), tmp_path / "lstm.safetensors", prefix="encoder.")
-    with pytest.raises(CheckpointError, match=r"under 'encoder\.', not under prefix='decoder\.'"):
+    with pytest.raises(CheckpointError, match=r"no LSTM under prefix='decoder\.'\. It has: 'encoder\.'"):
         unilstm.load(tmp_path / "lstm.safetensors", prefix="decoder.")
+
+
+@pytest.fixture
+def among_others(tmp_path: Path) -> Path:
+    """An LSTM of unilstm's under "module.enc.", of a spec that no array tells, and another's under "enc."."""
+    spec = LSTMSpec(3, 4, num_layers=2, dropout=0.25)
+    arrays = {**draw(spec).to_layout("torch", prefix="module.enc."), **draw().to_layout("torch", prefix="enc.")}
+    safetensors_numpy.save_file({**arrays, "head.weight": np.ones((2, 4), "f4")}, tmp_path / "a.safetensors")
+    config = {"batch_first": True, "dropout": 0.25}
+    unilstm.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", lstm="module.enc", config=config)
+    return tmp_path / "b.safetensors"
+
+
+@pytest.mark.parametrize("prefix", [None, "module.enc.", "module.enc"])
+def test_what_a_file_says_of_itself_counts_however_its_lstm_is_named(among_others: Path, prefix: str | None) -> None:
+    assert unilstm.load(among_others, prefix=prefix).spec == LSTMSpec(3, 4, num_layers=2, dropout=0.25)
+
+
+@pytest.mark.parametrize("prefix", ["enc.", "enc"])
+def test_the_whole_prefix_of_another_lstm_goes_before_the_end_of_ones_own(among_others: Path, prefix: str) -> None:
+    assert unilstm.load(among_others, prefix=prefix).spec == LSTMSpec(3, 4, batch_first=False)
+
+
+@pytest.mark.parametrize("prefix", ["enc.", "enc", "module.enc"])
+def test_the_end_of_the_prefix_is_enough_beside_other_arrays(tmp_path: Path, prefix: str) -> None:
+    arrays = {**draw().to_layout("torch", prefix="module.enc."), "head.weight": np.ones((2, 4), "f4")}
+    safetensors_numpy.save_file(arrays, tmp_path / "a.safetensors")
+    unilstm.convert(tmp_path / "a.safetensors", tmp_path / "b.npz", config={"batch_first": True})
+    assert unilstm.load(tmp_path / "b.npz", prefix=prefix) == draw()
+    with pytest.raises(CheckpointError, match=r"no LSTM under prefix='nc'\. It has: 'module\.enc\.' \(unilstm"):
+        unilstm.load(tmp_path / "b.npz", prefix="nc")
 
 
 @pytest.mark.parametrize("layout", unilstm.layouts.names())

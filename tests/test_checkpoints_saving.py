@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import unilstm
@@ -61,6 +62,18 @@ def test_a_loss_without_a_layout_names_the_option_that_says_the_target(tmp_path:
     unilstm.save(draw(), tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"loses nothing\. .*of convert: to=, --to"):
         unilstm.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", allow="merge-biases")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".pdparams"])
+def test_an_lstm_at_the_root_is_converted_with_another_beside_it(tmp_path: Path, suffix: str) -> None:
+    """Its prefix is "", which says which it is."""
+    pytest.importorskip("torch")
+    both = {prefix + name: array for prefix in ("", "other.") for name, array in draw().items()}
+    np.savez(tmp_path / "two.npz", **both)  # type: ignore[arg-type]
+    done = unilstm.convert(tmp_path / "two.npz", tmp_path / f"m{suffix}", lstm="")
+    assert (done.prefix, done.carried) == ("", 4)
+    assert done.check is not None
+    assert done.check.ok
 
 
 MORE = {

@@ -167,8 +167,9 @@ def _verify(
 ) -> Check:
     """Run the source's arrays and what the target's file says."""
     to, weights = job.to, job.weights
-    written: dict[str, Any] = {"layout": None, "prefix": job.prefix or None, "config": None, "to": to}
+    written: dict[str, Any] = {"layout": None, "prefix": None, "config": None, "to": to}
     if KEY not in open_checkpoint(goal).metadata:  # a plain state_dict, which does not say what it is
-        written |= {"layout": to, "config": weights.layout_config(to) if to else None}
+        prefix = job.prefix if job.carried else None
+        written |= {"layout": to, "prefix": prefix, "config": weights.layout_config(to) if to else None}
     read = {name[len(place.prefix) :]: array for name, array in before.items()}
     return verify(place.layout, read, said, weights, goal, written, rounded=rounded)

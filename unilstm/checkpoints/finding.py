@@ -20,12 +20,17 @@ def find(contents: Contents) -> list[Place]:
     return [*contents.told, *found]
 
 
-def choose(contents: Contents, layout: str | None, prefix: str | None, config: Mapping[str, Any] | None) -> Place:
-    """The one LSTM that layout and prefix leave. config: the caller's, or None.
+def choose(
+    contents: Contents,
+    everything: list[Place],
+    layout: str | None,
+    prefix: str | None,
+    config: Mapping[str, Any] | None,
+) -> Place:
+    """The one LSTM of a file's that layout and prefix leave. config: the caller's, or None.
 
     Raises CheckpointError for none or several, listing what is there, and for one that is uncertain.
     """
-    everything = find(contents)
     chosen = everything if prefix is None else under(everything, prefix)
     if layout is not None:
         chosen = [f for f in chosen if f.layout == layout] or chosen

@@ -88,11 +88,14 @@ def chosen(
     mapped: arrays that can be taken as they lie in the file are, and are gone when it is.
     """
     about = read_about(contents) if layout is None and config is None else None
-    if about is not None and (about.names is None or prefix in (None, about.prefix)):
-        place = own_place(contents, about)
+    own = None if about is None else _own_place(contents, about)
+    if own is not None and prefix is None:
+        place = own
+    else:
+        place = choose(contents, _everything(contents, about, own), layout, prefix, config)
+    if about is not None and place is own:
         weights = _mapped(contents, place, {}, dtype, about.spec) if mapped and about.layout is None else None
-        return place, weights or _load_own(contents, about, prefix, dtype)
-    place = choose(contents, layout, prefix, config)
+        return place, weights or _load_own(contents, place, about, dtype)
     weights = _mapped(contents, place, config or {}, dtype, None) if mapped and place.layout == "torch" else None
     return place, weights or read_place(contents, place, config or {}, dtype)
 
@@ -116,10 +119,19 @@ def _mapped(
         raise _does_not_fit(contents, problem) from problem
 
 
-def own_place(contents: Contents, about: About) -> Place:
+def _own_place(contents: Contents, about: About) -> Place:
     """Where a file of unilstm's says that its LSTM is."""
     names = about.names or tuple(name for name in contents.entries if name.startswith(about.prefix))
     return Place(about.layout or CANONICAL, about.prefix, names, about.config)
+
+
+def _everything(contents: Contents, about: About | None, own: Place | None) -> list[Place]:
+    """Every LSTM in a file, that which the file says is unilstm's first; others beside it where it says its arrays."""
+    if about is None or own is None:
+        return find(contents)
+    names = set(own.names)
+    beside = {name: entry for name, entry in contents.entries.items() if name not in names} if about.names else {}
+    return [own, *find(Contents(contents.path, beside))]
 
 
 def inspect(path: str | os.PathLike[str], *, template: Any = None) -> list[FoundLSTM]:
@@ -131,13 +143,13 @@ def inspect(path: str | os.PathLike[str], *, template: Any = None) -> list[Found
     """
     contents = open_checkpoint(Path(path), template)
     about = read_about(contents)
-    if about is None:
-        return [_inspect(contents, place) for place in find(contents)]
-    own = own_place(contents, about)
-    spec, dtype = _load_own(contents, about, None, "float32").spec, contents.dtypes(own.names)
+    own = None if about is None else _own_place(contents, about)
+    everything = _everything(contents, about, own)
+    if about is None or own is None:
+        return [_inspect(contents, place) for place in everything]
+    spec, dtype = _load_own(contents, own, about, "float32").spec, contents.dtypes(own.names)
     first = FoundLSTM(str(contents.path), own.prefix, own.layout, spec, parameter_count(spec), dtype)
-    others = {name: entry for name, entry in contents.entries.items() if name not in own.names} if about.names else {}
-    return [first, *(_inspect(contents, place) for place in find(Contents(contents.path, others)))]
+    return [first, *(_inspect(contents, place) for place in everything[1:])]
 
 
 def _inspect(contents: Contents, place: Place) -> FoundLSTM:
@@ -152,22 +164,17 @@ def _inspect(contents: Contents, place: Place) -> FoundLSTM:
     )
 
 
-def _load_own(contents: Contents, about: About, prefix: str | None, dtype: str | None) -> Weights:
-    if prefix is not None and prefix != about.prefix:
-        raise CheckpointError(
-            f"{contents.path}: holds one LSTM, under {about.prefix!r}, not under prefix={prefix!r}. Leave prefix out."
-        )
-    names = own_place(contents, about).names
+def _load_own(contents: Contents, own: Place, about: About, dtype: str | None) -> Weights:
     if about.layout is not None and about.spec is None:
-        return _from_layout(contents, about.layout, about.prefix, names, about.config, dtype)
+        return _from_layout(contents, own.layout, own.prefix, own.names, own.config, dtype)
     assert about.spec is not None
-    arrays, skip = Arrays(contents, names, dtype), len(about.prefix)
+    arrays, skip = Arrays(contents, own.names, dtype), len(own.prefix)
     try:
         if about.layout is not None:
             from .onnx_export import read_back
 
             return read_back(about.spec, arrays, about.config)
-        return Weights(about.spec, {name[skip:]: arrays[name] for name in names})
+        return Weights(about.spec, {name[skip:]: arrays[name] for name in own.names})
     except (LayoutError, SpecError) as problem:
         raise _does_not_fit(contents, problem) from problem
 
