@@ -33,6 +33,7 @@ def computed(name: str) -> tuple[dict[str, Any], float]:
     return {found.prefix: found.spec for found in unilstm.inspect(path)}, float(error)
 
 
+@pytest.mark.filterwarnings("ignore:.*taken as Keras's defaults:UserWarning")  # of the weights alone
 @pytest.mark.parametrize("name", MODELS)
 def test_the_golden_model_is_found_and_computes_what_keras_did(name: str) -> None:
     specs, error = computed(name)

@@ -94,6 +94,8 @@ def test_convert_as_json_is_nothing_but_json(own: Path, tmp_path: Path) -> None:
         "spec": {"input_size": 3, "hidden_size": 4},
         "dtype": "float32",
         "carried": 0,
+        "carried_as": None,
+        "assumed": None,
         "left": None,
         "unchecked": None,
     }

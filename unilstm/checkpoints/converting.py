@@ -13,7 +13,7 @@ from ..layouts.losses import ROUNDING
 from ..weights import Weights, check_dtype
 from .contents import Arrays, Contents, Place
 from .formats import Kind, kind_of, open_checkpoint
-from .loading import chosen
+from .loading import CANONICAL, assumed, chosen
 from .metadata import KEY
 from .saving import write
 from .verifying import Check, verify
@@ -25,8 +25,10 @@ _LARGE = 512 << 20
 class Conversion:
     """What convert() did. prefix: before the LSTM's names in the target. carried: how many other arrays came along.
 
-    left: why those that there are did not, or None. check: the measured error; None where it was not asked for, or
-    unchecked says why it was not measured.
+    carried_as: the layout that these are in, as they were in the source, where it is not the target's; or None.
+    left: why those that there are did not come, or None. assumed: what the source leaves to be assumed, or what of it
+    is no part of the weights, such as a constant state that an ONNX graph starts from; neither is checked. check: the
+    measured error; None where it was not asked for, or unchecked says why it was not measured.
     """
 
     written: str
@@ -37,6 +39,8 @@ class Conversion:
     left: str | None
     check: Check | None
     unchecked: str | None = None
+    assumed: str | None = None
+    carried_as: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -47,7 +51,9 @@ class Conversion:
             "spec": self.weights.spec.to_dict(),
             "dtype": self.weights.dtype,
             "carried": self.carried,
+            "carried_as": self.carried_as,
             "left": self.left,
+            "assumed": self.assumed,
             "unchecked": self.unchecked,
             "check": None if self.check is None else self.check.to_dict(),
         }
@@ -72,7 +78,7 @@ def convert(
     lstm, layout, config, dtype, template: which LSTM of the source, and how to read it; see load().
     to: the layout to write; the target's own unless given. allow: losses to accept; see save().
     only_lstm: leave the rest of the file behind. Else the arrays that lie beside the LSTM come along under their
-        names, where the target holds any arrays (.safetensors, .pt, .pdparams, .npz).
+        names, as they are, where the target holds any arrays (.safetensors, .pt, .pdparams, .npz).
     check: run source and target on the same random input afterwards, each in its own framework where that is here;
         None does so up to 512 MB. A file under torch's or canonical names is mapped into memory, not copied.
 
@@ -93,7 +99,18 @@ def convert(
     said = {**place.config, **(config or {})}
     rounded = not ROUNDING.isdisjoint((allow,) if isinstance(allow, str) else allow)
     checked = None if before is None else _verify(place, before, said, goal, job, rounded)
-    return Conversion(str(goal), job.to, job.prefix, weights, len(job.carried), job.left, checked, unchecked)
+    return Conversion(
+        str(goal),
+        job.to,
+        job.prefix,
+        weights,
+        len(job.carried),
+        job.left,
+        checked,
+        unchecked,
+        assumed(place, config),
+        job.carried_as,
+    )
 
 
 def _check_names(layout: str | None, to: str | None, dtype: str | None) -> None:
@@ -120,6 +137,12 @@ class _Job:
     @property
     def carried(self) -> Mapping[str, str]:
         return self.rest if self.kind.layouts is None else {}
+
+    @property
+    def carried_as(self) -> str | None:
+        """The canonical form has torch's names, and so torch's arrays beside it."""
+        source, target = ("torch" if name in (None, CANONICAL) else name for name in (self.place.layout, self.to))
+        return self.place.layout if self.carried and source != target else None
 
     @property
     def prefix(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,9 @@ def load(
     dtype: convert to "float16", "float32" or "float64"; bfloat16 files need one.
     template: what an .eqx file was saved from, which has no names: the model, or its arrays' names in order.
 
+    Warns of what the file leaves to be assumed, and of what of it is no part of the weights, such as a constant state
+    that an ONNX graph starts from; inspect() says it, too.
+
     Raises CheckpointError for a file that is missing, damaged or unsafe, and for no LSTM in it or several; LayoutError
     for an unknown layout or dtype.
     """
@@ -70,8 +74,18 @@ def load(
         check_dtype(dtype)
     if layout is not None:
         layouts.get(layout)  # an unknown one is the caller's mistake, not the file's
-    contents = open_checkpoint(Path(path), template)
-    return chosen(contents, layout, prefix, config, dtype)[1]
+    place, weights = chosen(open_checkpoint(Path(path), template), layout, prefix, config, dtype)
+    open_ = assumed(place, config)
+    if open_ is not None:
+        warnings.warn(f"{path}: of its LSTM under {place.prefix!r}: {open_}.", UserWarning, stacklevel=2)
+    return weights
+
+
+def assumed(place: Place, config: Mapping[str, Any] | None) -> str | None:
+    """What is assumed of an LSTM or not translated. A file that says nothing of it leaves that to the caller's config,
+    which settles it."""
+    settled = bool(config) and not (place.config or place.fields)
+    return None if settled else place.assumed
 
 
 def chosen(

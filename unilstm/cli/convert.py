@@ -86,7 +86,10 @@ def _say(done: Conversion) -> None:
 
     line(f"{done.written}: {done.weights!r}")
     if done.carried:
-        line(f"{done.carried} other arrays came along; the LSTM is under {done.prefix!r}.")
+        how = f", as they are, in {done.carried_as}'s layout" if done.carried_as else ""
+        line(f"{done.carried} other arrays came along{how}; the LSTM is under {done.prefix!r}.")
+    if done.assumed:
+        line(f"Not settled by the file, nor checked: {done.assumed}.")
     if done.left:
         line(f"{done.left}.")
     if done.unchecked is not None:
