@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +14,7 @@ import pytest
 import unilstm
 from checkpoint_files import draw, save_zip, torch_state
 from layout_cases import GOLDEN
-from unilstm import CheckpointError, LSTMSpec, Weights
-from unilstm.checkpoints import verifying
+from unilstm import CheckpointError, LSTMSpec
 
 torch = pytest.importorskip("torch")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -30,23 +28,6 @@ class Tagger(torch.nn.Module):  # type: ignore[misc]
         self.embedding = torch.nn.Embedding(5, 3)
         self.rnn = torch.nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
         self.head = torch.nn.Linear(8, 2)
-
-
-def test_half_precision_is_judged_by_its_own_eps_where_a_loss_rounds_to_it_and_nowhere_else(tmp_path: Path) -> None:
-    """A sum of two biases in float16 is 2⁻¹¹ off; copied weights give float32's outputs."""
-    weights = Weights.initial(LSTMSpec(3, 4), seed=1).astype("float16")
-    unilstm.save(weights, tmp_path / "a.safetensors")
-    merged = unilstm.convert(
-        tmp_path / "a.safetensors", tmp_path / "b.safetensors", to="keras", allow="merge-biases", check=True
-    )
-    copied = unilstm.convert(tmp_path / "a.safetensors", tmp_path / "c.safetensors", to="paddle", check=True)
-    assert merged.check
-    assert merged.check.ok
-    assert merged.check.error > 64 * 2**-23
-    assert copied.check
-    assert copied.check.ok
-    assert copied.check.error < 64 * 2**-23
-    assert merged.check.eps < 8
 
 
 # What comes along.
@@ -114,89 +95,6 @@ def test_an_own_file_with_others_in_it_is_converted_again(tmp_path: Path) -> Non
     done = unilstm.convert(tmp_path / "b.safetensors", tmp_path / "c.npz")
     assert done.carried == 3
     assert unilstm.load(tmp_path / "c.npz") == unilstm.load(tmp_path / "b.safetensors") == done.weights
-
-
-# Verification.
-
-SOURCES: dict[str, tuple[Path, dict[str, Any], str]] = {
-    "keras": (Path(str(GOLDEN / "keras/model.keras")), {"lstm": "second"}, "keras.layers.LSTM"),
-    "onnx": (Path(str(GOLDEN / "onnx/bidirectional_lengths.onnx")), {}, "onnxruntime's LSTM"),
-    "onnx-peepholes": (Path(str(GOLDEN / "onnx/reverse_peepholes.onnx")), {}, "onnxruntime's LSTM"),
-    "flax": (FILES / "flax.msgpack", {}, "unilstm on NumPy"),
-}
-
-
-@pytest.mark.parametrize("case", SOURCES)
-def test_a_source_is_run_in_its_own_framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    source, options, title = SOURCES[case]
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    pytest.importorskip("keras" if case == "keras" else "onnxruntime")
-    done = unilstm.convert(source, tmp_path / "m.safetensors", **options)
-    assert done.check is not None
-    assert done.check.ok, str(done.check)
-    assert done.check.source.startswith(title), done.check
-    assert bool(done.check.notes) == (case == "flax") or "unilstm itself" in done.check.notes[-1]
-
-
-@pytest.mark.parametrize("target", [".pt", ".pdparams"])
-def test_a_target_is_run_in_its_own_framework(tmp_path: Path, target: str) -> None:
-    pytest.importorskip("torch" if target == ".pt" else "paddle")
-    spec = LSTMSpec(3, 4, num_layers=2, direction="bidirectional")
-    unilstm.save(draw(spec), tmp_path / "a.safetensors")
-    check = unilstm.convert(tmp_path / "a.safetensors", tmp_path / f"b{target}").check
-    assert check is not None
-    assert check.ok, str(check)
-    assert check.target.startswith("torch.nn.LSTM" if target == ".pt" else "paddle.nn.LSTM")
-
-
-def test_a_conversion_that_swaps_two_gates_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very mistake that verification is for."""
-    path = save_zip(torch_state(), tmp_path / "a.pt")
-    real = unilstm.checkpoints.converting.chosen
-
-    def wrong(*args: Any, **options: Any) -> Any:
-        place, weights = real(*args, **options)
-        order = [4, 5, 6, 7, 0, 1, 2, 3, *range(8, 16)]
-        return place, Weights(weights.spec, {name: array[order] for name, array in weights.items()})
-
-    monkeypatch.setattr(unilstm.checkpoints.converting, "chosen", wrong)
-    check = unilstm.convert(path, tmp_path / "b.safetensors").check
-    assert check is not None
-    assert not check.ok
-    assert check.eps > 1000
-    assert "NOT within" in str(check)
-
-
-def test_a_framework_that_is_not_here_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unilstm.save(draw(), tmp_path / "a.pdparams")
-    monkeypatch.setitem(sys.modules, "paddle", None)
-    check = unilstm.convert(tmp_path / "a.pdparams", tmp_path / "b.safetensors").check
-    assert check is not None
-    assert check.source == "unilstm on NumPy"
-    assert "paddle is not here: run by unilstm itself" in check.notes
-
-
-def test_float64_is_verified_in_float64(tmp_path: Path) -> None:
-    unilstm.save(draw(dtype="float64"), tmp_path / "a.pt")
-    check = unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors").check
-    assert check is not None
-    assert check.ok
-    assert check.error < 1e-14
-
-
-def test_verification_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "verify", lambda *args: pytest.fail("it ran"))
-    unilstm.save(draw(), tmp_path / "a.pt")
-    assert unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors", check=False).check is None
-
-
-def test_a_large_one_is_verified_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unilstm.checkpoints.converting._LARGE", 100)
-    unilstm.save(draw(), tmp_path / "a.pt")
-    done = unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors")
-    assert done.check is None
-    assert "--verify does it" in str(done.unchecked)
-    assert unilstm.convert(tmp_path / "a.pt", tmp_path / "b.safetensors", check=True).check is not None
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

@@ -181,4 +181,4 @@ def test_convert_exports_and_verifies(tmp_path: Path) -> None:
     done = unilstm.convert(tmp_path / "a.safetensors", tmp_path / "b.onnx")
     assert done.check is not None
     assert done.check.ok
-    assert done.check.target == "onnxruntime"
+    assert done.check.target.startswith("the model in onnxruntime")

@@ -148,8 +148,8 @@ def check_count(path: Path, count: int) -> None:
 def reading(path: Path, name: str | None = None) -> Iterator[None]:
     """Whatever a parser raises over a hostile or damaged file is a CheckpointError that names the file and the array.
 
-    This is the one border at which all exceptions are caught: parsers raise anything (struct.error, RecursionError,
-    OverflowError, MemoryError, …) when they are given anything.
+    All exceptions are caught here: parsers raise anything (struct.error, RecursionError, OverflowError, MemoryError, …)
+    when they are given anything.
     """
     where = f"{path}: {name!r}" if name is not None else f"{path}:"
     try:
@@ -159,6 +159,10 @@ def reading(path: Path, name: str | None = None) -> Iterator[None]:
     except MemoryError:
         raise CheckpointError(f"{where} claims more data than there is memory for. {AGAIN}") from None
     except Exception as problem:
-        line = next(iter(str(problem).strip().splitlines()), "")
-        reason = f"{type(problem).__name__}: {line[:200]}".rstrip(": .")
-        raise CheckpointError(f"{where} cannot be read ({reason}). {AGAIN}") from problem
+        raise CheckpointError(f"{where} cannot be read ({reason(problem)}). {AGAIN}") from problem
+
+
+def reason(problem: Exception) -> str:
+    """What another library's exception says, in one line."""
+    line = next(iter(str(problem).strip().splitlines()), "")
+    return f"{type(problem).__name__}: {line[:200]}".rstrip(": .")

@@ -41,7 +41,16 @@ def refusal(spec: LSTMSpec, dtype: str) -> str | None:
 
 
 def write(path: Path, weights: Weights, inputs: Sequence[str] = ()) -> None:
-    """Export to a file. inputs: of "lengths" and "state", those that the model shall take beside x."""
+    """Export to a file. inputs: of "lengths" and "state", those that the model shall take beside x.
+
+    Raises CheckpointError for other inputs, and for float16: onnxruntime 1.31 crashes the process when it optimises
+    such a graph, before it runs it.
+    """
+    if weights.dtype == "float16":
+        raise CheckpointError(
+            "dtype='float16' is not exported to ONNX, because onnxruntime crashes over such a model. Write float32: "
+            "dtype='float32' (--dtype float32) of convert, or weights.astype('float32')."
+        )
     unknown = [name for name in inputs if name not in INPUTS]
     if unknown:
         raise CheckpointError(f"inputs has {unknown[0]!r}, but a model can take: {', '.join(INPUTS)}.")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..parameters import Array
 from ..spec import LSTMSpec
+from ..weights import Weights
 
 
 class Unable(Exception):
@@ -114,18 +115,17 @@ def _onnx(arrays: Mapping[str, Array], config: dict[str, Any], spec: LSTMSpec, x
     return np.swapaxes(session.run(None, {"x": np.swapaxes(x, 0, 1)})[0], 0, 1)
 
 
-def onnx_file(path: Path, x: Array, spec: LSTMSpec) -> Array:
-    """A file that unilstm wrote, in onnxruntime."""
+def _onnx_file(path: Path, x: Array, weights: Weights) -> Array:
     import onnxruntime
 
+    spec = weights.spec
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = x if spec.batch_first else np.swapaxes(x, 0, 1)
-    y = np.asarray(session.run(["y"], {"x": given})[0])
+    y = np.asarray(session.run(["y"], {"x": given.astype(weights.dtype)})[0])
     return y if spec.batch_first else np.swapaxes(y, 0, 1)
 
 
-def keras_file(path: Path, x: Array) -> Array:
-    """A .keras file that unilstm wrote, in Keras."""
+def _keras_file(path: Path, x: Array, weights: Weights) -> Array:
     import keras
 
     with warnings.catch_warnings():
@@ -134,12 +134,27 @@ def keras_file(path: Path, x: Array) -> Array:
         return np.asarray(keras.ops.convert_to_numpy(model(x)))
 
 
-RUNNERS: dict[str, Callable[..., Array]] = {"torch": _torch, "paddle": _paddle, "keras": _keras, "onnx": _onnx}
-PACKAGES = {"torch": "torch", "paddle": "paddle", "keras": "keras", "onnx": "onnxruntime"}
-SINGLE = ("keras", "onnx")  # Keras's float64 LSTM has float32's accuracy, and onnxruntime has none
-TITLES = {
-    "torch": "torch.nn.LSTM",
-    "paddle": "paddle.nn.LSTM",
-    "keras": "keras.layers.LSTM",
-    "onnx": "onnxruntime's LSTM",
+class Runner(NamedTuple):
+    """What runs the arrays of a layout. package: what it needs. single: has it no float64, or float32's accuracy in
+    it?"""
+
+    run: Callable[[Mapping[str, Array], dict[str, Any], LSTMSpec, Array], Array]
+    title: str
+    package: str
+    single: bool = False
+
+
+class ModelRunner(NamedTuple):
+    """What runs a whole file that unilstm wrote of weights, on x [B, T, I]."""
+
+    run: Callable[[Path, Array, Weights], Array]
+    package: str
+
+
+RUNNERS = {
+    "torch": Runner(_torch, "torch.nn.LSTM", "torch"),
+    "paddle": Runner(_paddle, "paddle.nn.LSTM", "paddle"),
+    "keras": Runner(_keras, "keras.layers.LSTM", "keras", single=True),
+    "onnx": Runner(_onnx, "onnxruntime's LSTM", "onnxruntime", single=True),
 }
+MODELS = {".onnx": ModelRunner(_onnx_file, "onnxruntime"), ".keras": ModelRunner(_keras_file, "keras")}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ from ..masks import uniform
 from ..parameters import Array
 from ..weights import Weights
 from . import running
-from .contents import Arrays
+from .contents import Arrays, reason
 from .formats import open_checkpoint
 from .loading import chosen
 
@@ -27,7 +28,8 @@ _ROWS, _STEPS = 3, 7
 @dataclass(frozen=True)
 class Check:
     """source, target: what ran. error: the largest difference of the outputs; eps: the same in units of the last place
-    of the largest of them. ok: is it within the bound? notes: why a framework of its own did not run."""
+    of the largest of them; both are infinite where the target could not run. ok: is it within the bound? notes: why a
+    framework of its own did not run."""
 
     source: str
     target: str
@@ -38,9 +40,13 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "notes": list(self.notes)}
+        measured = (("error", self.error), ("eps", self.eps))
+        finite = {name: value if math.isfinite(value) else None for name, value in measured}
+        return {**asdict(self), **finite, "notes": list(self.notes)}
 
     def __str__(self) -> str:
+        if math.isinf(self.error):
+            return f"{self.source} ran, but {self.target} does not"
         within = "within" if self.ok else "NOT within"
         return f"{self.source} and {self.target} differ by {self.error:.3g}, {self.eps:.1f} eps: {within} {BOUND:g} eps"
 
@@ -62,32 +68,45 @@ def verify(
     rounded: has a loss that was allowed rounded values, such as sums of biases, to the dtype of the weights? Then
     float16 cannot come closer than its own eps.
     """
-    single = layout in running.SINGLE or written["to"] == "keras"
+    single = written["to"] == "keras" or (layout in running.RUNNERS and running.RUNNERS[layout].single)
     dtype = "float64" if weights.dtype == "float64" and not single else "float32"
     shape = (_ROWS, _STEPS, weights.spec.input_size)
     x = (2.0 * uniform(11, 0, shape) - 1.0).astype(dtype)
     notes: list[str] = []
     y, source = _run(layout, {name: a.astype(dtype) for name, a in arrays.items()}, config, weights, x, notes)
-    if target.suffix.lower() == ".onnx":
-        y_target, name = running.onnx_file(target, x, weights.spec), "onnxruntime"
-    elif target.suffix.lower() == ".keras" and weights.dtype != "float16":  # which Keras would compute in, too
-        y_target, name = _run_keras(target, written, x, notes)
-    else:
+    y_target: Array | None
+    runner = running.MODELS.get(target.suffix.lower())
+    if runner is None or weights.dtype == "float16":  # which Keras would compute in, too
         y_target, name = _run_file(target, written, x, notes)
+    else:
+        y_target, name = _run_model(runner, target, weights, written, x, notes)
     largest = float(np.abs(y).max()) or 1.0
-    error = float(np.abs(y.astype("f8") - y_target).max())
+    error = math.inf if y_target is None else float(np.abs(y.astype("f8") - y_target).max())
     unit = max(float(np.finfo(one).eps) for one in (dtype, weights.dtype if rounded else dtype))
     eps = error / (unit * largest)
     return Check(source, name, error, eps, eps <= BOUND, tuple(dict.fromkeys(notes)))
 
 
-def _run_keras(target: Path, written: Mapping[str, Any], x: Array, notes: list[str]) -> tuple[Array, str]:
-    """The model that was written, in Keras where that is here."""
+def _run_model(
+    runner: running.ModelRunner,
+    target: Path,
+    weights: Weights,
+    written: Mapping[str, Any],
+    x: Array,
+    notes: list[str],
+) -> tuple[Array | None, str]:
+    """The model that was written, in its own framework where that is here; None where that fails."""
     try:
-        return running.keras_file(target, x), f"the model in keras {version('keras')}"
+        import_module(runner.package)
     except ImportError as problem:
-        notes.append(f"keras cannot be used ({problem}): the file is read and run by unilstm itself")
-    return _run_file(target, written, x, notes)
+        notes.append(_absent(runner.package, problem))
+        return _run_file(target, written, x, notes)
+    name = f"the model in {_version(runner.package)}"
+    try:
+        return runner.run(target, x, weights), name
+    except Exception as problem:  # whatever it raises, the model does not run
+        notes.append(f"{name} failed ({reason(problem)})")
+        return None, name
 
 
 def _run_file(target: Path, written: Mapping[str, Any], x: Array, notes: list[str]) -> tuple[Array, str]:
@@ -102,22 +121,28 @@ def _run(
     layout: str, arrays: Mapping[str, Array], config: Mapping[str, Any], weights: Weights, x: Array, notes: list[str]
 ) -> tuple[Array, str]:
     """y [B, T, O] and what computed it: the layout's own framework, or unilstm's NumPy backend, with a note why."""
-    runner: Callable[..., Array] | None = running.RUNNERS.get(layout)
+    runner = running.RUNNERS.get(layout)
     if runner is None:
         notes.append(f"{layout}: run by unilstm itself")
     else:
-        package = running.PACKAGES[layout]
         try:
-            import_module(package)
-            return runner(arrays, dict(config), weights.spec, x), f"{running.TITLES[layout]} ({_version(package)})"
-        except ImportError:
-            notes.append(f"{package} is not here: run by unilstm itself")
+            import_module(runner.package)
+            return runner.run(arrays, dict(config), weights.spec, x), f"{runner.title} ({_version(runner.package)})"
+        except ImportError as problem:
+            notes.append(_absent(runner.package, problem))
         except running.Unable as problem:
-            notes.append(f"{running.TITLES[layout]} cannot run it ({problem}): run by unilstm itself")
+            notes.append(f"{runner.title} cannot run it ({problem}): run by unilstm itself")
+        except Exception as problem:  # frameworks refuse what the format allows, such as ONNX's activations
+            notes.append(f"{runner.title} failed ({reason(problem)}): run by unilstm itself")
     own = LSTM(weights.astype(str(x.dtype)))
     given = x if weights.spec.batch_first else np.swapaxes(x, 0, 1)
     y = own(given)[0]
     return (y if weights.spec.batch_first else np.swapaxes(y, 0, 1)), "unilstm on NumPy"
+
+
+def _absent(package: str, problem: ImportError) -> str:
+    """It may be here, and what it needs may not: Keras's own backend, say."""
+    return f"{package} cannot be used ({problem}): run by unilstm itself"
 
 
 def _version(package: str) -> str:
