@@ -110,6 +110,16 @@ def test_an_unknown_dtype_lists_those_there_are(dtype: Any) -> None:
         unilstm.LSTM(4, 6, dtype=dtype)
 
 
+@pytest.mark.parametrize("seed", [1.5, "a", -1, 2**64, True, np.float32(1.0)])
+def test_a_seed_that_is_none_is_named(seed: Any) -> None:
+    with pytest.raises(InputError, match=r"seed=.* must be a whole number in \[0, 2\*\*64\)"):
+        unilstm.LSTM(4, 6, seed=seed)
+
+
+def test_a_seed_of_numpy_is_that_number() -> None:
+    assert Weights.initial(LSTMSpec(4, 6), np.int64(3)) == Weights.initial(LSTMSpec(4, 6), 3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [({"seed": 1}, "seed=1 was given beside weights"), ({"peephole": True}, "peephole=True was given beside weights")],

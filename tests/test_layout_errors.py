@@ -50,6 +50,7 @@ READING: dict[str, tuple[str, Mapping, Mapping, str]] = {
     "another-layout": ("torch", KERAS, {}, "no tensor of layout 'torch' is among 'kernel', 'recurrent_kernel', 'bias'"),
     "empty": ("torch", {}, {}, "the mapping is empty."),
     "not-text": ("torch", {1: TORCH["bias_ih_l0"]}, {}, "the name 1 is a int. Give a mapping of names to arrays."),  # type: ignore[dict-item]
+    "no-mapping": ("torch", [1], {}, "mapping is a list. Give a mapping of names to arrays."),  # type: ignore[dict-item]
     "prefix-needed": (
         "torch",
         {f"model.lstm.{k}": a for k, a in TORCH.items()},

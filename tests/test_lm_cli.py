@@ -225,7 +225,7 @@ def test_another_field_of_the_spec(text: Path, tmp_path: Path) -> None:
         (TEXT, ["--init-fb", 3.0], "--init-fb was given with --init torch"),
         (TEXT, ["--field", "peephole"], "--field 'peephole' must be NAME=VALUE"),
         (TEXT, ["--optimizer", "rmsprop"], "optimizer 'rmsprop' is unknown"),
-        (TEXT, ["--seed", -1], "key=-1"),
+        (TEXT, ["--seed", -1], "seed=-1"),
         (TEXT, ["--held-out", 1.0], "held_out=1.0 must be"),
         (TEXT, ["--batch-size", 0], "batch_size=0 must be at least 1"),
         (TEXT, ["--resume"], "lm.safetensors: cannot be opened"),
@@ -265,6 +265,11 @@ def test_files_that_are_no_checkpoint(trained: Any, tmp_path: Path) -> None:
     assert "the model was not trained on this text" in error_line(
         "eval", tmp_path / "model.safetensors", folder / "text.txt", "--part", "held-out"
     )
+
+
+def test_a_length_that_is_none_is_named_as_it_was_given(trained: Any) -> None:
+    folder, _ = trained
+    assert "--length -1 must be at least 1." in error_line("sample", folder / "lm.safetensors", "--length", -1)
 
 
 def test_a_checkpoint_with_a_part_missing(trained: Any, tmp_path: Path) -> None:

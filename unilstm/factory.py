@@ -29,11 +29,12 @@ def LSTM(  # a factory, named as the class it stands for in every framework
     backend: its name; unilstm.backends() lists them.
     seed: in [0, 2**64); the same initial weights on every backend. None draws one from the framework's generator.
     init: "torch" (default), "keras" or "orthogonal"; see parameters.initial_values.
-    dtype: "float32" (default) or "float64"; with weights, their own unless given.
+    dtype: "float32" (default), "float64" or "float16", which is composed; with weights, their own unless given.
     device: the framework's own way to name one.
     path: "auto", "native", "kernel", "parallel", "fused" or "composed"; see paths.py.
 
-    Raises SpecError, UnknownBackend, BackendUnavailable, PathError; LayoutError for an unknown dtype.
+    Raises SpecError, UnknownBackend, BackendUnavailable, PathError; LayoutError for an unknown dtype; InputError for a
+    seed that is none.
     """
     if isinstance(what, Weights):
         _refuse_beside("weights", hidden_size=hidden_size, seed=seed, init=init, **fields)

@@ -43,10 +43,10 @@ def threefry(words: Words, key: tuple[Any, Any], first: Any, second: Any) -> tup
     return a, b
 
 
-def split_key(key: int) -> tuple[int, int]:
-    """The two words of an integer key in [0, 2**64)."""
-    if isinstance(key, bool) or not 0 <= key < 2**64:
-        raise InputError(f"key={key!r} must be a whole number in [0, 2**64). Draw one with random.getrandbits(64).")
+def split_key(key: int, name: str = "key") -> tuple[int, int]:
+    """The two words of an integer key in [0, 2**64). name: what it is called where it is given."""
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**64:
+        raise InputError(f"{name}={key!r} must be a whole number in [0, 2**64). Draw one with random.getrandbits(64).")
     return key & 0xFFFFFFFF, key >> 32
 
 
@@ -143,7 +143,8 @@ NUMPY_WORDS = _NumpyWords()
 
 def uniform(seed: int, stream: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[Any]]:
     """Float64 values in [0, 1) with 53 random bits each, for initial weights and test data."""
-    key = (np.uint64(split_key(seed)[0]), np.uint64(split_key(seed)[1]))
+    low, high = split_key(seed, "seed")
+    key = (np.uint64(low), np.uint64(high))
     counter = NUMPY_WORDS.counter(int(np.prod(shape, dtype=np.int64)))
     a, b = threefry(NUMPY_WORDS, key, counter, np.uint64(stream))
     return np.asarray(((a >> np.uint64(5)) * np.float64(2**26) + (b >> np.uint64(6))) * 2.0**-53).reshape(shape)

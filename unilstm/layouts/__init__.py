@@ -22,6 +22,8 @@ from .tables import Argument, Arguments, Form, Names, Part, Piece, Tensor
 
 def read(name: str, mapping: Mapping[str, Any], prefix: str, config: Mapping[str, Any]) -> Weights:
     """The weights in a mapping of a layout. See Weights.from_layout."""
+    if not isinstance(mapping, Mapping):
+        raise LayoutError(f"mapping is a {type(mapping).__name__}. Give a mapping of names to arrays.")
     try:
         return engine.read(get(name), mapping, prefix, config)
     except LayoutError as problem:

@@ -50,7 +50,7 @@ class Settings:
                 raise SpecError(f"{name}={getattr(self, name)} must be at least 1.")
         if not 0.0 <= self.held_out < 1.0:
             raise SpecError(f"held_out={self.held_out} must be from 0 (nothing) to below 1.")
-        split_key(self.seed)
+        split_key(self.seed, "seed")
 
 
 @dataclass

@@ -32,6 +32,8 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Let a model write: a prompt, and what it makes of it, on stdout."""
+    if length < 1:
+        raise InputError(f"--length {length} must be at least 1.")
     with working():
         file = files.read(model)
         vocabulary = vocabulary_of(model, file)
