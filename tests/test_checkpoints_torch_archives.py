@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import pathlib
+import random
 import sys
 import types
 import warnings
@@ -38,6 +40,29 @@ def test_numbers_paths_and_options_beside_the_tensors_do_no_harm(tmp_path: Path)
         "folder": pathlib.PosixPath("/tmp"),
     }
     assert unilstm.load(save_zip(state, tmp_path / "m.pt"), config=FIRST) == draw()
+
+
+BESIDE = {
+    "a NumPy number": np.mean([1.0, 2.0]),
+    "an array": np.arange(3),
+    "a time": datetime.datetime(2026, 1, 2),
+    "bytes": b"abc",
+    "a bytearray": bytearray(b"abc"),
+    "the state of a generator": (b"abc", random.getstate()),
+    "keys that are tuples": {(0, 1): b"abc"},
+    "a key that is a class": {argparse.Namespace: b"abc"},
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_lies_beside_the_state_dict_of_a_module_does_no_harm(tmp_path: Path, what: str, zipped: bool) -> None:
+    """It is an OrderedDict with attributes (_metadata), which a pickle says as a state; a plain dict has none."""
+    module = torch.nn.LSTM(3, 4, batch_first=True)
+    module.load_state_dict(torch_state())
+    state = {"model": module.state_dict(), "beside": BESIDE[what], "end": b"abc"}
+    torch.save(state, tmp_path / "m.pt", _use_new_zipfile_serialization=zipped)
+    assert unilstm.load(tmp_path / "m.pt", config=FIRST) == draw()
 
 
 def test_a_lightning_checkpoint_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def _rehearse(path: Path, data: bytes, pickles: int) -> None:
 
 
 class _Nothing:
-    """In place of whatever else a pickle names, or makes by calling it."""
+    """In place of whatever else a pickle names, or makes by calling it: tensors, and a state_dict, too."""
 
     def __init__(self, *arguments: Any) -> None:
         pass
@@ -159,10 +159,12 @@ def _bytearray(*arguments: Any) -> _Nothing:
 
 
 class _Rehearsal(PlainUnpickler):
+    """Makes text and bytes only, because only they grow. No key is hashed: what is in a dict no opcode gets back."""
+
     def find_class(self, module: str, name: str) -> Any:
         if name == "bytearray":
             return _bytearray
-        return super().find_class(module, name) if name in ("encode", "OrderedDict") else _Nothing()
+        return super().find_class(module, name) if name == "encode" else _Nothing()
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
@@ -171,9 +173,19 @@ class _Rehearsal(PlainUnpickler):
     def load_newobj(self) -> None:
         self.load_reduce()
 
-    def _dict(self) -> dict[Any, Any]:
-        return {} if isinstance(self.stack[-1], _Nothing) else super()._dict()
+    def load_setitem(self) -> None:
+        del self.stack[-2:]
+
+    def load_setitems(self) -> None:
+        self.pop_mark()
+
+    def load_dict(self) -> None:
+        self.pop_mark()
+        self.append({})
 
     dispatch: ClassVar[dict[int, Any]] = dict(PlainUnpickler.dispatch)
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
