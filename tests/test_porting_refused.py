@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.nn.utils import prune
 
 import unilstm
-from conftest import numbers
+import unilstm.models
+from conftest import numbers, require
 from porting_layers import (
     F,
     H,
@@ -24,8 +28,13 @@ from porting_layers import (
     nnx_cell,
     of_equinox,
     sequential,
+    torch,
 )
-from unilstm import UnilstmError
+from unilstm import LayoutError, LSTMSpec, UnilstmError
+from unilstm.compat import torch as compat
+
+require("paddle")
+import paddle  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 
@@ -33,6 +42,38 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 class Own(keras.layers.LSTM):  # type: ignore[misc, name-defined]
     def call(self, *args: Any, **kwargs: Any) -> Any:
         return super().call(*args, **kwargs)
+
+
+class OwnTorch(torch.nn.LSTM):  # type: ignore[misc]
+    def forward(self, *args: Any) -> Any:
+        return super().forward(*args)
+
+
+class OwnCell(torch.nn.LSTMCell):  # type: ignore[misc]
+    def forward(self, *args: Any) -> Any:
+        return super().forward(*args)
+
+
+def own_paddle() -> Layer:
+    class OwnPaddle(paddle.nn.LSTM):  # type: ignore[misc]
+        def forward(self, *args: Any) -> Any:
+            return super().forward(*args)
+
+    return OwnPaddle(F, H)
+
+
+def weight_normed() -> Layer:
+    return torch.nn.utils.parametrizations.weight_norm(torch.nn.LSTM(F, H), "weight_hh_l0")
+
+
+def weight_normed_of_old() -> Layer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch: there is a newer one
+        return torch.nn.utils.weight_norm(torch.nn.LSTM(F, H), "weight_hh_l0")
+
+
+def pruned() -> Layer:
+    return prune.l1_unstructured(torch.nn.LSTM(F, H), "weight_hh_l0", 0.3)
 
 
 def linen(module: Layer) -> Layer:
@@ -69,8 +110,21 @@ def directions() -> Layer:
     return nnx.Bidirectional(nnx.RNN(nnx_cell()), nnx.RNN(nnx_cell(gate_fn=nnx.relu)))
 
 
+PARAMETRIZED = r"in the place of 'weight_hh_l0' it has '{}'.*remove_parametrizations\(layer, 'weight_hh_l0'\)"
 REFUSED: dict[str, tuple[Callable[[], Layer], str]] = {
     "nothing": (object, r"cannot port a builtins\.object\. Give a unilstm layer; torch\.nn\.LSTM"),
+    "torch-own-forward": (lambda: OwnTorch(F, H), r"OwnTorch is a torch\.nn\.LSTM with a forward\(\) of its own"),
+    "torch-own-cell": (lambda: OwnCell(F, H), r"OwnCell is a torch\.nn\.LSTMCell with a forward\(\) of its own"),
+    "torch-bfloat16": (
+        lambda: torch.nn.LSTM(F, H).bfloat16(),
+        r"'weight_ih_l0' has dtype bfloat16, .*layer\.float\(\)",
+    ),
+    "torch-meta": (lambda: torch.nn.LSTMCell(F, H, device="meta"), r"'weight_ih' is on .*meta device.*to_empty\("),
+    "torch-weight-norm": (weight_normed, PARAMETRIZED.format(r"parametrizations\.weight_hh_l0\.original0")),
+    "torch-old-weight-norm": (weight_normed_of_old, PARAMETRIZED.format("weight_hh_l0_g")),
+    "torch-pruned": (pruned, PARAMETRIZED.format("weight_hh_l0_orig")),
+    "paddle-own-forward": (own_paddle, r"OwnPaddle is a paddle\.nn\.LSTM with a forward\(\) of its own"),
+    "paddle-bfloat16": (lambda: paddle.nn.LSTM(F, H).bfloat16(), r"has dtype bfloat16, .*layer\.float\(\)"),
     "keras-gru": (lambda: built(keras.layers.GRU(H)), r"cannot port a keras\.\S*\.GRU\. Give"),
     "keras-unbuilt": (lambda: keras_lstm(name="rnn"), r"'rnn' has no weights yet. Call it once, or layer\.build\("),
     "keras-own-call": (lambda: built(Own(H)), r"Own is a keras\.layers\.LSTM with a call\(\) of its own"),
@@ -124,3 +178,37 @@ def test_what_cannot_be_said_is_refused_by_name(case: str) -> None:
     make, message = REFUSED[case]
     with pytest.raises(UnilstmError, match=message):
         unilstm.port(make(), to="numpy")
+
+
+@pytest.mark.parametrize("backend", ["torch", "paddle"])
+@pytest.mark.parametrize("make", [unilstm.LSTM, compat.LSTM], ids=["layer", "drop-in"])
+def test_a_layer_in_bfloat16_says_so_when_its_weights_are_asked_for(
+    make: Callable[..., Layer], backend: str, tmp_path: Path
+) -> None:
+    require(backend)
+    layer = make(F, H, backend=backend).bfloat16()
+    for use in (
+        layer.weights,
+        lambda: unilstm.port(layer, to="numpy"),
+        lambda: unilstm.save(layer, tmp_path / "m.npz"),
+    ):
+        with pytest.raises(LayoutError, match=r"has dtype bfloat16, which NumPy does not have.*layer\.float\(\)"):
+            use()
+    assert unilstm.port(layer.float(), to="numpy").weights() == layer.weights()
+
+
+def test_a_model_in_bfloat16_says_so_when_its_weights_are_asked_for() -> None:
+    model = unilstm.models.LanguageModel(LSTMSpec(F, H), vocab_size=5, d_emb=F, backend="torch").bfloat16()
+    with pytest.raises(LayoutError, match=r"has dtype bfloat16, which NumPy does not have.*layer\.float\(\)"):
+        model.weights()
+
+
+def test_a_subclass_that_computes_nothing_of_its_own_is_ported() -> None:
+    class Named(torch.nn.LSTM):  # type: ignore[misc]
+        """No forward."""
+
+    class Ours(compat.LSTM):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs)
+
+    assert unilstm.port(Named(F, H), to="numpy").spec == unilstm.port(Ours(F, H), to="numpy").spec

@@ -17,7 +17,7 @@ from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
 
 from . import native, streaming
-from .native import paths
+from .native import paths, to_numpy
 from .ops import OPS, PaddleOps
 
 # to_static rewrites the source of what a layer calls, in case it branches on tensors. Nothing here does (that is the
@@ -68,7 +68,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
-        return Weights(self.spec, {name: value.numpy() for name, value in self._tensors().items()})
+        return Weights(self.spec, {name: to_numpy(value, name) for name, value in self._tensors().items()})
 
     def set_state_dict(self, state_dict: Any, use_structured_name: bool = True) -> tuple[list[str], list[str]]:
         """Load a state_dict under the cells' names, the alias names or both; returns (missing, unexpected) keys.

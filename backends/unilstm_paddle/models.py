@@ -16,6 +16,7 @@ from unilstm.models.spec import LanguageModelSpec
 from unilstm.models.weights import ModelWeights
 
 from .layer import LSTM, create
+from .native import to_numpy
 from .ops import PaddleOps, dtype_name
 
 Tensor = Any
@@ -81,7 +82,7 @@ class _Model(paddle.nn.Layer, ModelMethods):  # type: ignore[misc]
         return {name: p for name, p in self.named_parameters() if not name.startswith("lstm.")}
 
     def to_numpy(self, tensor: Tensor) -> Any:
-        return tensor.numpy()
+        return to_numpy(tensor)
 
     def draw_key(self) -> Any:
         return paddle.randint(0, 2**31 - 1, [2], dtype="int64")

@@ -7,7 +7,9 @@ from typing import Any
 import paddle
 from paddle import _C_ops
 
+from unilstm.errors import LayoutError
 from unilstm.paths import Path
+from unilstm.porting.objects import kind_of
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
@@ -106,11 +108,22 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def recognise(module: Any) -> Weights | None:
     """The weights of a paddle.nn.LSTM."""
-    if not isinstance(module, paddle.nn.LSTM):
+    if kind_of(module, "paddle.nn", ("LSTM",), ("forward",)) is None:
         return None
     # Paddle takes dropout= with one layer, where it acts on nothing; the spec does not.
     dropout = module.dropout if module.num_layers > 1 else 0.0
     config: dict[str, Any] = {"time_major": module.time_major, "dropout": dropout}
     # The alias names of paddle.nn.LSTM point at the wrong tensors with a projection or one bias off; its cells do not.
-    state = {name: value.numpy() for name, value in module.state_dict().items() if ".cell" in name}
+    state = {name: to_numpy(value, name) for name, value in module.state_dict().items() if ".cell" in name}
     return Weights.from_layout("paddle", state, **config)
+
+
+def to_numpy(tensor: Tensor, name: str | None = None) -> Any:
+    """A tensor as a NumPy array. Raises LayoutError for bfloat16, which Paddle would give as whole numbers."""
+    if tensor.dtype == paddle.bfloat16:
+        what = f"a tensor {list(tensor.shape)}" if name is None else repr(name)
+        raise LayoutError(
+            f"{what} has dtype bfloat16, which NumPy does not have. Convert the layer first: layer.float(), which "
+            "holds every such value exactly."
+        )
+    return tensor.numpy()

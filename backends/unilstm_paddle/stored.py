@@ -12,6 +12,7 @@ import unilstm.stored
 from unilstm.stored import Draws, Shape, StoredMethods, is_list
 
 from .layer import LSTM
+from .native import to_numpy
 
 Tensor = Any
 paddle.jit.ignore_module([unilstm.stored])  # as in layer.py
@@ -106,7 +107,7 @@ class StoredLSTM(StoredMethods, LSTM):
     set_dict = load_dict = set_state_dict  # paddle.nn.Layer's own aliases
 
     def _array(self, tensor: Tensor) -> Any:
-        return tensor.numpy()
+        return to_numpy(tensor)
 
     def _lstm(self, x: Any, state: Any = None, **kwargs: Any) -> Any:
         return LSTM.forward(self, x, state, **kwargs)

@@ -14,7 +14,7 @@ from unilstm.paths import Path, check_path
 from unilstm.weights import Weights
 
 from . import streaming
-from .native import paths
+from .native import paths, to_numpy
 from .ops import TorchOps, tracing
 
 
@@ -55,7 +55,7 @@ class LSTM(torch.nn.Module, LayerMethods):
         return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
-        return Weights(self.spec, {name: p.detach().cpu().numpy() for name, p in self.named_parameters()})
+        return Weights(self.spec, {name: to_numpy(p, name) for name, p in self.named_parameters()})
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"

@@ -16,6 +16,7 @@ from unilstm.models.spec import LanguageModelSpec
 from unilstm.models.weights import ModelWeights
 
 from .layer import LSTM
+from .native import to_numpy
 from .ops import TorchOps, tracing
 
 Tensor = torch.Tensor
@@ -75,7 +76,7 @@ class _Model(torch.nn.Module, ModelMethods):
         return {name: p for name, p in self.named_parameters() if not name.startswith("lstm.")}
 
     def to_numpy(self, tensor: Tensor) -> Any:
-        return tensor.detach().cpu().numpy().copy()
+        return to_numpy(tensor).copy()
 
     def draw_key(self) -> Any:
         return torch.randint(0, 2**32, (2,), dtype=torch.int64)

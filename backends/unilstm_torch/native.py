@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,9 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unilstm import parallel
+from unilstm.errors import LayoutError, PortError
 from unilstm.paths import Path
+from unilstm.porting.objects import kind_of
 from unilstm.run import DirectionResult, LayerCall, composed
 from unilstm.spec import LSTMSpec
 from unilstm.weights import Weights
@@ -21,6 +25,9 @@ from .scan import scan
 Tensor = torch.Tensor
 # MPS and ROCm have computed wrong LSTMs for releases on end (pytorch#190056, #177834); ROCm also calls itself "cuda".
 _TRUSTED = ("cpu",) if torch.version.hip else ("cpu", "cuda")
+_OF_NUMPY = (torch.float16, torch.float32, torch.float64)
+# What a state_dict has in the place of a weight that torch computes of something else.
+_PARTS = re.compile(r"(?:parametrizations\.)?((?:weight|bias)_\w+?)(?:\.original\d*|_g|_v|_u|_orig|_mask)")
 
 
 def paths(spec: LSTMSpec, device: torch.device, dtype: str, *, native_first: bool = False) -> tuple[Path, ...]:
@@ -160,13 +167,47 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 def recognise(module: Any) -> Weights | None:
     """The weights of a torch.nn.LSTM or LSTMCell."""
-    if isinstance(module, torch.nn.LSTM):
+    kind = kind_of(module, "torch.nn", ("LSTM", "LSTMCell"), ("forward",))
+    if kind is None:
+        return None
+    state = module.state_dict()
+    _refuse_parametrized(module, state)
+    config: dict[str, Any] = {}
+    if kind == "LSTM":
         # torch takes dropout= with one layer, where it acts on nothing; the spec does not.
         dropout = module.dropout if module.num_layers > 1 else 0.0
-        config: dict[str, Any] = {"batch_first": module.batch_first, "dropout": dropout}
-    elif isinstance(module, torch.nn.LSTMCell):
-        config = {}
-    else:
-        return None
-    state = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-    return Weights.from_layout("torch", state, **config)
+        config = {"batch_first": module.batch_first, "dropout": dropout}
+    return Weights.from_layout("torch", {name: to_numpy(value, name) for name, value in state.items()}, **config)
+
+
+def _refuse_parametrized(module: Any, names: Iterable[str]) -> None:
+    """What torch's utilities leave of a weight is no weight; and what they made of it may be from before."""
+    for name in names:
+        parts = _PARTS.fullmatch(name)
+        if parts is not None:
+            utils, weight = "torch.nn.utils", parts.group(1)
+            raise PortError(
+                f"{type(module).__name__}: in the place of {weight!r} it has {name!r}, of which torch computes it. "
+                f"Remove what does so (a weight norm, pruning) from a copy of the layer, whichever it is: "
+                f"{utils}.parametrize.remove_parametrizations(layer, {weight!r}), {utils}.remove_weight_norm, "
+                f"remove_spectral_norm or prune.remove of the same arguments."
+            )
+
+
+def to_numpy(tensor: Tensor, name: str | None = None) -> Any:
+    """A tensor as a NumPy array, which may share its memory.
+
+    Raises LayoutError for a floating-point dtype that NumPy does not have, and for a tensor without data.
+    """
+    what = f"a tensor {list(tensor.shape)}" if name is None else repr(name)
+    if tensor.is_meta:
+        raise LayoutError(
+            f"{what} is on torch's meta device, which holds no values. Give the layer some first: "
+            "layer.to_empty(device='cpu'), and layer.load_state_dict(…)."
+        )
+    if tensor.is_floating_point() and tensor.dtype not in _OF_NUMPY:
+        raise LayoutError(
+            f"{what} has dtype {str(tensor.dtype).removeprefix('torch.')}, which NumPy does not have. Convert the "
+            "layer first: layer.float(), which holds every such value exactly."
+        )
+    return tensor.detach().cpu().numpy()

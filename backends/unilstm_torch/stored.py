@@ -12,7 +12,7 @@ from unilstm.paths import Path
 from unilstm.stored import Draws, Shape, StoredMethods, is_list
 
 from .layer import LSTM
-from .native import paths
+from .native import paths, to_numpy
 from .ops import TorchOps, tracing
 
 Tensor = torch.Tensor
@@ -94,7 +94,7 @@ class StoredLSTM(StoredMethods, LSTM):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _array(self, tensor: Tensor) -> Any:
-        return tensor.detach().cpu().numpy().copy()
+        return to_numpy(tensor).copy()
 
     def _lstm(self, x: Any, state: Any = None, **kwargs: Any) -> Any:
         return LSTM.forward(self, x, state, **kwargs)
