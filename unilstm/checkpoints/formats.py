@@ -95,6 +95,8 @@ def kind_of(path: Path, *, writing: bool = False) -> Kind:
 # What a folder holds where it is a model in the manner of Hugging Face; the first that is there is opened.
 _IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
+_LISTED = 10  # checkpoints in a folder, in a message
+
 
 def open_checkpoint(path: Path, template: Any = None) -> Contents:
     """Open a file or folder of any supported type. Raises CheckpointError; nothing in it is executed.
@@ -131,6 +133,14 @@ def _open_folder(path: Path) -> Contents:
     for name in _IN_FOLDERS:
         if (path / name).is_file():
             return open_checkpoint(path / name)
+    with reading(path):
+        several = orbax_folder.within(path)
+    if several:
+        listed = ", ".join(map(repr, several[-_LISTED:]))
+        raise CheckpointError(
+            f"{path}: is a folder above {len(several)} checkpoints of orbax's, of which the last: {listed}. Give the "
+            f"path of one, such as {path / several[-1]}."
+        )
     raise CheckpointError(
         f"{path}: is a folder, but none of orbax's, and has no {', '.join(_IN_FOLDERS)}. Give the path of a checkpoint "
         f"file: {', '.join(READ)}."

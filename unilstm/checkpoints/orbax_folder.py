@@ -18,10 +18,18 @@ from .json_text import parse_file
 from .zarr_array import Description, Get
 
 METADATA = "_METADATA"
+_STEP = "_CHECKPOINT_METADATA"  # in a step of several items, which is no checkpoint itself
 
 
 def is_checkpoint(folder: Path) -> bool:
     return (folder / METADATA).is_file() or (folder / ocdbt.MANIFEST).is_file()
+
+
+def within(folder: Path) -> list[str]:
+    """The names of the checkpoints in a folder, oldest first: the steps of a CheckpointManager, or a step's items."""
+    found = [child.name for child in _children(folder) if any(map(is_checkpoint, (child, child / "default")))]
+    found += [child.name for child in _children(folder) if (child / _STEP).is_file() and child.name not in found]
+    return sorted(found, key=lambda name: (len(name), name))
 
 
 def read(folder: Path) -> Contents:

@@ -13,6 +13,7 @@ from ..parameters import Array
 from .contents import Contents, Entry, values
 from .nesting import leaves
 from .pickles import NumpyArray, read_plain
+from .signatures import refuse_other
 
 DEFAULT_LAYOUT = "paddle"
 _NAMES = "StructuredToParameterName@@"  # a table of Paddle's own names, which its state_dicts carry along
@@ -20,6 +21,7 @@ _NAMES = "StructuredToParameterName@@"  # a table of Paddle's own names, which i
 
 def read(path: Path) -> Contents:
     """Open a file. A tensor below the top of nested dicts is stored as (its name in Paddle, its array)."""
+    refuse_other(path, "a file of paddle.save's")
     with path.open("rb") as file:
         loaded = read_plain(path, file, path.stat().st_size)
     if isinstance(loaded, dict):

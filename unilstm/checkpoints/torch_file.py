@@ -20,6 +20,7 @@ from . import torchscript_file
 from .archives import check_sums, offset, parts
 from .contents import AGAIN, Contents, Entry, values
 from .nesting import Leaf, leaves
+from .signatures import refuse_other
 from .torch_inert import INERT, Inert
 from .torch_rehearsal import check
 from .torch_storage import Storages, native
@@ -29,6 +30,8 @@ CARRIES = True  # arrays of anything beside an LSTM
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
+_AFTER_ADVICE = "WeightsUnpickler error:"  # what torch's text has before what its reader says
+_PROTOCOL = "Its pickle has what torch's safe reader does not know. Save it again, without pickle_protocol=."
 _LARGEST_PICKLE = 8 << 20  # bytes of names and shapes; that of a model with a thousand tensors has a tenth of one MB
 
 
@@ -38,6 +41,7 @@ def read(path: Path) -> Contents:
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
         if not zipped:
+            refuse_other(path, "a file of torch.save's", pickle=True)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 check(path, data, older=True)
     parts_ = _check_zip(path) if zipped else []
@@ -70,7 +74,7 @@ def _tensors(torch: Any, path: Path, device: str) -> list[Leaf]:
     except CheckpointError:
         raise
     except Exception as problem:  # a hostile pickle can make the unpickler raise anything
-        raise _refused(path, problem) from problem
+        raise _refused(path, problem) from None  # or a traceback would show torch's advice
     return leaves(path, loaded, lambda value: isinstance(value, torch.Tensor))
 
 
@@ -160,12 +164,15 @@ def _torch() -> Any:
 
 def _refused(path: Path, problem: Exception) -> CheckpointError:
     """Why torch would not open it. Its own text advises weights_only=False, which would run the file."""
-    found = re.search(r"GLOBAL (\S+)|(?:global|class|function) [`']?([\w.]+)", str(problem))
-    if "nsupported" in str(problem) and found:
+    text = str(problem)
+    found = re.search(r"GLOBAL (\S+)|(?:global|class|function) [`']?([\w.]+)", text)
+    if "nsupported" in text and found:
         place = found.group(1) or found.group(2)
         return CheckpointError(
             f"{path}: holds a Python object ({place}) beside its tensors; opening it could run any code. {_STATE_DICT}"
         )
-    line = next(iter(str(problem).strip().splitlines()), "")
-    reason = f"{type(problem).__name__}: {line[:200]}".rstrip(": .")
-    return CheckpointError(f"{path}: torch cannot read it ({reason}). {AGAIN}")
+    line = next(iter(text.rpartition(_AFTER_ADVICE)[2].strip().splitlines()), "")
+    line = "" if "weights_only" in line else f": {line[:200]}"
+    reason = f"{type(problem).__name__}{line}".rstrip(": .")
+    cure = _PROTOCOL if "nsupported operand" in line else AGAIN
+    return CheckpointError(f"{path}: torch cannot read it ({reason}). {cure}")
