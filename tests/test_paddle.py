@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import unilstm
+import unilstm.compat.paddle
+import unilstm.models
 from conftest import close, numbers, require, require_kernel
+from unilstm import InputError
 
 require("paddle")
 import paddle  # noqa: E402
@@ -199,3 +202,20 @@ def test_it_goes_to_another_dtype() -> None:
     ours.to(dtype="float64")
     assert ours(tensor(3, 5, 4))[0].dtype == paddle.float64
     assert np.isfinite(ours.weights()["weight_hh_l0"]).all()
+
+
+@pytest.mark.parametrize("device", [None, "cpu", paddle.CPUPlace()], ids=["Paddle's own", "by name", "by place"])
+def test_a_dtype_that_paddle_does_not_compute_in_on_the_cpu_is_refused(device: Any) -> None:
+    """Its error would come at the first call, on every path, and name a kernel of its own."""
+    place = {} if device is None else {"device": device}
+    if device is None and paddle.get_device() != "cpu":
+        pytest.skip("Paddle's own device computes in float16")
+    fields = {"backend": "paddle", "dtype": "float16", **place}
+    for make in (
+        lambda: unilstm.LSTM(4, 6, **fields),
+        lambda: unilstm.compat.paddle.LSTM(4, 6, **fields),
+        lambda: unilstm.models.SequenceClassifier(11, 7, 6, 2, **fields),
+        lambda: unilstm.port(unilstm.LSTM(4, 6, dtype="float16"), to="paddle", **place),
+    ):
+        with pytest.raises(InputError, match=r"dtype='float16': on the CPU .*Use dtype='float32'"):
+            make()

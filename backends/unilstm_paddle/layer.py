@@ -35,6 +35,7 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def __init__(self, weights: Weights, *, device: Any = None, path: str = "auto") -> None:
         super().__init__()
+        check_dtype(weights.dtype, device)
         self.spec, self.path = weights.spec, path
         for k in range(self.spec.num_layers):
             layer = self.add_sublayer(str(k), paddle.nn.Layer())
@@ -146,3 +147,12 @@ def _alias(name: str) -> str:
 def create(cell: Any, array: Any) -> Any:
     initial = paddle.nn.initializer.Assign(np.ascontiguousarray(array))
     return cell.create_parameter(list(array.shape), dtype=str(array.dtype), default_initializer=initial)
+
+
+def check_dtype(dtype: str, device: Any) -> None:
+    """Raise InputError where Paddle has none of the operators that a layer is made of. device: None is Paddle's own."""
+    where = str(paddle.get_device() if device is None else device)  # "cpu", or Place(cpu)
+    if dtype not in ("float32", "float64") and "cpu" in where:
+        raise InputError(
+            f"dtype={dtype!r}: on the CPU Paddle computes LSTMs in float32 and float64 only. Use dtype='float32'."
+        )

@@ -11,7 +11,7 @@ import paddle
 import unilstm.stored
 from unilstm.stored import Draws, Shape, StoredMethods, is_list
 
-from .layer import LSTM
+from .layer import LSTM, check_dtype
 from .native import to_numpy
 
 Tensor = Any
@@ -54,6 +54,7 @@ class StoredLSTM(StoredMethods, LSTM):
         frozen: Iterable[str] = (),
         buffers: Iterable[str] = (),
     ) -> None:
+        check_dtype(dtype, device)
         kept, aside = set(frozen), set(buffers)
         for name, value in values.items():
             owner, _, leaf = name.rpartition(".")
