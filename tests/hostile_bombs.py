@@ -17,7 +17,7 @@ import numpy as np
 from hostile_files import Make, own, pretrained, script, unpacked
 from layout_cases import GOLDEN
 
-MILLION = 1_000_000
+MILLION, MEGA = 1_000_000, 1 << 20
 
 # Pickles.
 
@@ -77,6 +77,13 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "zeros": lambda: b"\x80\x02c__builtin__\nbytearray\n" + NUMBER + b"\x85R.",  # four gigabytes of them
     "twice": lambda: b"\x80\x02c_codecs\nencode\nq\x01" + b"h\x01" * 31 + b"X\x01\0\0\0a" + LATIN + TWICE * 31 + b".",
     "deep": lambda: b"\x80\x02}" + b")" + b"\x85" * 500_000 + b"K\x01s.",  # hashing it overflows the stack of C
+    "fans": lambda: b"\x80\x02})q\1" + b"h\1\x86q\1" * 60 + b"K\1s.",  # a key of 2**60 tuples, to be hashed
+    "sets": lambda: (  # of one list, six billion numbers in all
+        b"\x80\x02](]q\1(" + b"K\1" * 99_999 + b"ec__builtin__\nset\nq\2" + b"h\2h\1\x85R" * 60_000 + b"e."
+    ),
+    "copies": lambda: (  # of one text, thirty gigabytes in all
+        b"\x80\x02](X\0\0\x10\0" + b"a" * MEGA + b"q\1c_codecs\nencode\nq\2" + (b"h\2h\1" + LATIN) * 30_000 + b"e."
+    ),
     "nothing": out_of_nothing,
     "keys": lambda: pickle.dumps({f"k{n}": 0 for n in range(MILLION)}, 2),
 }

@@ -69,7 +69,7 @@ def orbax(name: str, **more: Make) -> Format:
 
 
 ARRAYS: dict[str, Make] = {"system": bombs.system, "rank": files.rank_arrays}
-IN_TORCH = ("memo", "dicts", "zeros", "twice", "deep", "nothing", "keys")
+IN_TORCH = ("memo", "dicts", "zeros", "twice", "deep", "fans", "sets", "copies", "nothing", "keys")
 ZARR = unpacked("orbax_zarr.zip")
 OCDBT = unpacked("orbax_ocdbt.zip")
 FORMATS = {

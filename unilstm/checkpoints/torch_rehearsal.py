@@ -1,8 +1,9 @@
 """What a pickle of torch's would make torch do, found out before torch is given it.
 
 torch.load(weights_only=True) runs no code of a file, but does all that it is told with what it allows: a million empty
-dicts, bytearray(2**40), the text of a text of a text in hexadecimal, twice as long each time; or a dict whose key is a
-tuple in a tuple in a tuple, which overflows the stack of C when it is hashed, and ends the process.
+dicts, bytearray(2**40), the text of a text of a text in hexadecimal, twice as long each time; one text copied, or one
+list made a set, a hundred thousand times; a dict whose key is a tuple of a tuple, twice, of a tuple, twice; or in a
+tuple in a tuple, which overflows the stack of C when it is hashed, and ends the process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .pickles import PlainUnpickler, Refused, read_plain
 
 _MOST_STEPS = 500_000  # opcodes, about a second of torch's; a tensor takes some forty
 _DEEPEST = 100  # tuples in tuples
-_GROWING = (b"_codecs\nencode\n", b"builtins\nbytearray\n", b"__builtin__\nbytearray\n")
+_MOST_VALUES = 2_000_000  # looked at in arguments, states and keys; a training checkpoint has 1.2 a step
+_MOST_BYTES = 64 << 20  # of text in them, in a file that does not have so many itself
 _PICKLES = 5  # of an older file: a number, a version, the machine, the tensors, and the keys of their data
 _WIDTHS = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4: 4}
 _WIDTHS |= {pickletools.TAKEN_FROM_ARGUMENT4U: 4, pickletools.TAKEN_FROM_ARGUMENT8U: 8}
@@ -67,8 +69,7 @@ def check(path: Path, data: Any, older: bool = False) -> None:
     dry, at, count = _Dry(path, data), 0, _PICKLES if older else 1
     for _ in range(count):
         at = dry.run(at)
-    if any(data.find(name, 0, at) >= 0 for name in _GROWING):
-        _rehearse(path, data[:at], count)
+    _rehearse(path, data[:at], count)
 
 
 class _Dry:
@@ -129,26 +130,28 @@ def _rehearse(path: Path, data: bytes, pickles: int) -> None:
     file = io.BytesIO(data)
     for _ in range(pickles):
         try:
-            read_plain(path, file, len(data), persistent=_Nothing, reader=_Rehearsal)
+            read_plain(path, file, len(data) - file.tell(), reader=_Rehearsal)
         except CheckpointError:
             raise
+        except EOFError:  # it is damaged here, and torch comes no further either
+            return
         except Exception as problem:  # a hostile pickle can make an unpickler raise anything
             raise CheckpointError(f"{path}: its pickle cannot be followed ({problem}). {AGAIN}") from None
 
 
 class _Nothing:
-    """In place of whatever else a pickle names, or makes by calling it: tensors, and a state_dict, too."""
+    """In place of what a pickle names or makes by calling it, and of dicts. size: how many values went into it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        pass
+    def __init__(self) -> None:
+        self.size = 0
 
     def __call__(self, *arguments: Any) -> _Nothing:
-        return self
+        return _Nothing()
 
-    def set_state(self, state: Any) -> None:
-        """Nothing of it is kept."""
+    def append(self, value: Any) -> None:
+        """torch refuses to."""
 
-    append = extend = set_state
+    extend = append
 
 
 def _bytearray(*arguments: Any) -> _Nothing:
@@ -159,33 +162,80 @@ def _bytearray(*arguments: Any) -> _Nothing:
 
 
 class _Rehearsal(PlainUnpickler):
-    """Makes text and bytes only, because only they grow. No key is hashed: what is in a dict no opcode gets back."""
+    """Makes text, bytes, lists and tuples; and counts the values that torch would go through: a call goes through its
+    arguments, a state through what it is, and a key through its tuples, each time anew."""
+
+    def __init__(self, file: Any, size: int, *others: Any) -> None:
+        super().__init__(file, size, *others)
+        self.values, self.bytes = _MOST_VALUES, max(_MOST_BYTES, 4 * size)
+
+    def _spend(self, value: Any) -> int:
+        """Go through a value as torch would. Returns how many there are in it."""
+        before, pending = self.values, [value]
+        while pending:
+            one = pending.pop()
+            self.values -= 1
+            if isinstance(one, (list, tuple)):
+                self.values -= len(one)  # before they are listed
+                pending += one if self.values >= 0 else ()
+            elif isinstance(one, _Nothing):
+                self.values -= one.size
+            elif isinstance(one, (str, bytes)):
+                self.bytes -= len(one)
+            elif isinstance(one, int):
+                self.bytes -= one.bit_length() // 8
+            if min(self.values, self.bytes) < 0:
+                raise Refused("the same values again and again, millions in all")
+        return before - self.values
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "bytearray":
             return _bytearray
         return super().find_class(module, name) if name == "encode" else _Nothing()
 
+    def persistent_load(self, pid: Any) -> Any:
+        self._spend(pid)
+        return _Nothing()
+
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
-        self.stack[-1] = self.stack[-1](*arguments)
+        size = self._spend(arguments)
+        made = self.stack[-1](*arguments)
+        if isinstance(made, _Nothing):
+            made.size = size
+        self.stack[-1] = made
 
     def load_newobj(self) -> None:
         self.load_reduce()
 
-    def load_setitem(self) -> None:
-        del self.stack[-2:]
+    def load_build(self) -> None:
+        self._spend(self.stack.pop())
 
-    def load_setitems(self) -> None:
-        self.pop_mark()
+    def load_empty_dictionary(self) -> None:
+        self.append(_Nothing())
 
     def load_dict(self) -> None:
-        self.pop_mark()
-        self.append({})
+        items = self.pop_mark()
+        self.load_empty_dictionary()
+        self._put(items)
+
+    def load_setitem(self) -> None:
+        self._put([self.stack.pop(), self.stack.pop()][::-1])
+
+    def load_setitems(self) -> None:
+        self._put(self.pop_mark())
+
+    def _put(self, items: list[Any]) -> None:
+        """Keys and values in turn, into what is on the stack; it is not hashed, but torch would."""
+        self._spend(items[::2])
+        if isinstance(self.stack[-1], _Nothing):
+            self.stack[-1].size += len(items) // 2
 
     dispatch: ClassVar[dict[int, Any]] = dict(PlainUnpickler.dispatch)
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
+    dispatch[pickle.DICT[0]] = load_dict
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
-    dispatch[pickle.DICT[0]] = load_dict
