@@ -11,7 +11,6 @@ from ..parameters import Array
 from . import keras_writing
 from .contents import Entry
 from .keras_file import CONFIG, METADATA, WEIGHTS, read
-from .keras_writing import LAYOUTS
 from .metadata import KEY
 
 DEFAULT_LAYOUT = "keras"
@@ -29,4 +28,4 @@ def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str
             archive.writestr(zipfile.ZipInfo(name), data)  # not compressed, and dated as all such
 
 
-__all__ = ["DEFAULT_LAYOUT", "LAYOUTS", "read", "write"]
+__all__ = ["DEFAULT_LAYOUT", "read", "write"]

@@ -10,7 +10,6 @@ from ..parameters import Array
 from . import keras_writing
 from .contents import Entry
 from .keras_file import read
-from .keras_writing import LAYOUTS
 from .metadata import KEY
 
 DEFAULT_LAYOUT = "keras"
@@ -23,4 +22,4 @@ def write(path: Path, arrays: Mapping[str, Array | Entry], metadata: Mapping[str
     path.write_bytes(keras_writing.weights(made, {KEY: about}))
 
 
-__all__ = ["DEFAULT_LAYOUT", "LAYOUTS", "read", "write"]
+__all__ = ["DEFAULT_LAYOUT", "read", "write"]

@@ -22,7 +22,6 @@ from .formats import library
 from .metadata import KEY
 
 VERSION = "3.0.0"  # of Keras, since when files are like this
-LAYOUTS = ("keras",)  # whose names a model's arrays can have
 _NAME = re.compile(r"(?:layer_(\d+)/)?((?:forward|backward)_lstm/lstm_cell/)?(\w+)")
 _VARIABLES = tuple(tensor.name.rpartition("}")[2] for tensor in LSTM.tensors)  # stored as 0, 1 and 2
 _SIDES = ("forward", "backward")

@@ -27,6 +27,11 @@ class Symbol:
     def __init__(self, recorder: Recorder, name: str, shape: Shape, kind: str = "float", level: int = 0) -> None:
         self.recorder, self.name, self.shape, self.kind, self.level = recorder, name, shape, kind, level
 
+    @property
+    def dtype(self) -> str:
+        """For those who compare it with another's."""
+        return self.kind
+
     def _binary(self, operator: str, other: Any, kind: str = "float", swapped: bool = False) -> Symbol:
         pair = (other, self) if swapped else (self, other)
         return self.recorder.node(operator, list(pair), broadcast(self.shape, getattr(other, "shape", ())), kind)

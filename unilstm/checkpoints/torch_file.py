@@ -26,7 +26,6 @@ from .torch_rehearsal import check
 from .torch_storage import Storages, native
 
 DEFAULT_LAYOUT = "torch"
-CARRIES = True  # arrays of anything beside an LSTM
 _STATE_DICT = (
     'Open it in the program that wrote it, and save tensors only: torch.save(model.state_dict(), "weights.pt").'
 )
