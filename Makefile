@@ -69,7 +69,7 @@ conformance: .venv/.test
 
 bench: .venv/.bench
 	cd bench && ../$(BIN)/python -m speed $(ARGS)
-	$(BIN)/python bench/memory.py
+	$(if $(ARGS),,$(BIN)/python bench/memory.py)
 
 parity: .venv/.test
 	$(BIN)/python bench/parity.py

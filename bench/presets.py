@@ -2,9 +2,9 @@
 
     python bench/presets.py torch            # numpy, torch, paddle or jax; path "auto" unless --path
 
-Outputs, final states and all gradients (NumPy: outputs and states) against the oracle, within the conformance suite's
-bounds. `unilstm conformance --all` runs the same cases with every check and path; there JAX compiles each case several
-times, which takes hours. Here it compiles once for both kinds of lengths: lengths and the masks' key are traced.
+Outputs, final states and all gradients against the oracle, within the conformance suite's bounds. `unilstm conformance
+--all` runs the same cases with every check and path; there JAX compiles each case several times, which takes hours.
+Here it compiles once for both kinds of lengths: lengths and the masks' key are traced.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,61 @@ def test_a_frameworks_time_in_company_is_over_its_time_at_first() -> None:
     seconds = {"at first": 0.5, "again": 0.5, "afterwards": 0.75}
     page = report.of_company({"jax": [{"shape": (1, 2, 3, 4), "subject": "a product", "seconds": seconds}]})
     assert "| jax | a product | 500.0 | 1.00 | 1.50 |" in page
+
+
+class Clock:
+    """In the place of `time`: it goes on by what a run says that it takes, and no further."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        pass
+
+    def run(self, *seconds: float) -> Any:
+        each = itertools.cycle(seconds)
+
+        def take() -> None:
+            self.now += next(each)
+
+        return take
+
+
+def test_a_time_is_the_median_of_one_run_however_often_it_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(measuring, "time", clock)
+    runs = {"short": clock.run(measuring.SHORTEST / 4), "long": clock.run(1.0), "uneven": clock.run(1.0, 1.0, 4.0, 1.0)}
+    found = measuring.interleaved(runs, repeats=9)
+    assert found == pytest.approx({"short": measuring.SHORTEST / 4, "long": 1.0, "uneven": 1.0})
+
+
+def test_a_stream_stands_beside_the_frameworks_layer_and_its_cell() -> None:
+    times = {"own": 4e-6, "cell": 2e-6, "ours": 1e-6, "stream": 5e-7}
+    rows: dict[str, Any] = {"torch": [{"forward": times}], "onnxruntime": [{"forward": {"own": 1e-6, "ours": 2e-6}}]}
+    page = report.of_streaming(rows)
+    assert "| torch | 4 | 2 | 1 | 0.25 | 0.50 | 0 | 0.12 | 0.25 |" in page
+    assert "| onnxruntime | 1 | – | 2 | 2.00 | – | – | – | – |" in page
+
+
+def test_the_page_says_what_was_measured_beside_other_work(tmp_path: Path) -> None:
+    runs = {"shapes": {"torch": {"busy": 0.34}, "jax": {"busy": 0.02}, "paddle": {"busy": None}}}
+    report.write({"environment": measuring.environment(), "runs": runs, "studies": {}}, tmp_path)
+    page = (tmp_path / "index.md").read_text(encoding="utf-8")
+    assert "right before or after: shapes of torch (34%).\n" in page
+    used = measuring.busy(0.05)
+    assert used is None or 0 <= used <= 1
+
+
+def test_a_share_of_the_peak_is_of_the_fastest_product_seen() -> None:
+    def row(product: float, ours: float) -> dict[str, Any]:
+        return {"shape": (1, 2, 3, 4), "flops": {"product": product, "ours": ours}}
+
+    page = report.of_peak({"torch": [row(4e9, 2e9)], "paddle-2": [row(1e9, 3e9)]})
+    assert "4 GFLOP/s, torch's" in page
+    assert "| 1, 2, 3, 4 | 0.50 | 0.75 |" in page
 
 
 def test_ratios_are_ours_over_the_peers() -> None:

@@ -14,6 +14,7 @@ same run; memory is the growth of a fresh process's peak.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .measuring import HOW_OFTEN, SMALL, environment
+from .measuring import HOW_OFTEN, SMALL, busy, environment
 from .peers import FRAMEWORKS
 from .report import NUMBERS, save, write
 from .studies import STUDIES, memory
@@ -61,11 +62,14 @@ def main() -> None:
     for study in said.studies.split(","):
         for framework in said.frameworks.split(","):
             if framework in PARTS.get(study, FRAMEWORKS):
-                start = time.perf_counter()
+                start, before = time.perf_counter(), busy()
                 rows = list(_memory(framework) if study == "memory" else _rows(framework, study))
-                print(f"{study}, {framework}: {time.perf_counter() - start:.0f} s", flush=True)
+                others = max((one for one in (before, busy()) if one is not None), default=None)
+                print(f"{study}, {framework}: {time.perf_counter() - start:.0f} s, beside it {others}", flush=True)
                 if rows:
                     results["studies"].setdefault(study, {})[framework] = rows
+                    when = {"date": datetime.date.today().isoformat(), "commit": _commit(), "busy": others}
+                    results["runs"].setdefault(study, {})[framework] = when
         save(results, said.out)
     write(results, said.out)
     print(said.out / "index.md")
@@ -79,7 +83,18 @@ def _before(out: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((out / NUMBERS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = {}
-    return found if found.get("environment") == here else {"environment": here, "studies": {}}
+    return (
+        {"runs": {}} | found if found.get("environment") == here else {"environment": here, "runs": {}, "studies": {}}
+    )
+
+
+def _commit() -> str | None:
+    """What was measured; None where this is no clone."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, cwd=BENCH, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _memory(framework: str) -> list[Any]:

@@ -71,7 +71,7 @@ class Torch(Framework):
         layer = unilstm.LSTM(spec, backend="torch", path="composed", seed=0)
         ops = TorchOps()
         plain = Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call, scan))
-        layer._paths = lambda: (plain,)
+        layer._paths = lambda dtype: (plain,)
         return self.of_layer(layer)
 
     def variant(self, spec: LSTMSpec) -> Model | None:
@@ -98,10 +98,11 @@ class Torch(Framework):
 
         b, _, i, h = shape
         x, state = torch.rand(b, i), (torch.rand(1, b, h), torch.rand(1, b, h))
-        own, ours = torch.nn.LSTM(i, h, batch_first=True), unilstm.LSTM(i, h, backend="torch", seed=0)
-        still = torch.no_grad()
+        own, cell = torch.nn.LSTM(i, h, batch_first=True), torch.nn.LSTMCell(i, h)
+        ours, still = unilstm.LSTM(i, h, backend="torch", seed=0), torch.no_grad()
         return {
             "own": still(carried(lambda state: own(x[:, None], state)[1], state)),
+            "cell": still(carried(lambda state: cell(x, state), tuple(part[0] for part in state))),
             "ours": still(carried(lambda state: ours.step(x, state)[1], state)),
             "stream": streamed(ours, x, state),
         }
@@ -192,10 +193,11 @@ class Paddle(Framework):
 
         b, _, i, h = shape
         x, state = paddle.rand([b, i]), (paddle.rand([1, b, h]), paddle.rand([1, b, h]))
-        own, ours = paddle.nn.LSTM(i, h), unilstm.LSTM(i, h, backend="paddle", seed=0)
-        still = paddle.no_grad()
+        own, cell = paddle.nn.LSTM(i, h), paddle.nn.LSTMCell(i, h)
+        ours, still = unilstm.LSTM(i, h, backend="paddle", seed=0), paddle.no_grad()
         return {
             "own": still(carried(lambda state: own(x[:, None], state)[1], state)),
+            "cell": still(carried(lambda state: cell(x, state)[1], tuple(part[0] for part in state))),
             "ours": still(carried(lambda state: ours.step(x, state)[1], state)),
             "stream": streamed(ours, x, state),
         }
@@ -270,7 +272,7 @@ class Jax(Framework):
         own, step = jax.jit(cell.apply), jax.jit(lambda layer, x, state: layer.step(x, state))
         stream = streamed(ours, x, state)
         return {
-            "own": carried(lambda state: jax.block_until_ready(own(p, state, x))[0], carry),
+            "cell": carried(lambda state: jax.block_until_ready(own(p, state, x))[0], carry),
             "ours": carried(lambda state: jax.block_until_ready(step(ours, x, state))[1], state),
             "stream": lambda: jax.block_until_ready(stream()),
         }

@@ -95,6 +95,26 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) << 10
 
 
+def busy(seconds: float = 1.0) -> float | None:
+    """The share of all processors' time that is used now, while this process sleeps; None where nothing tells."""
+    before = _used()
+    time.sleep(seconds)
+    after = _used()
+    if before is None or after is None:
+        return None
+    (used, every), (used_before, every_before) = after, before
+    return round((used - used_before) / max(1, every - every_before), 3)
+
+
+def _used() -> tuple[int, int] | None:
+    """Ticks of all processors since the start, without those of waiting; and all."""
+    try:
+        ticks = list(map(int, Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]))
+    except OSError:
+        return None
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
 def flops(shape: tuple[int, ...], layers: int = 1) -> int:
     """Multiplications and additions of the matrix products of a forward pass; training has three times as many."""
     b, t, i, h = shape

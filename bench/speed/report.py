@@ -23,7 +23,7 @@ def save(results: dict[str, Any], out: Path) -> None:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """Tables in the order of SECTIONS, a study's plot beneath its table."""
-    parts = [_head(results["environment"])]
+    parts = [_head(results["environment"]), *_busy(results.get("runs", {}))]
     for study, section in SECTIONS.items():
         by = results["studies"].get(study)
         if by:
@@ -62,6 +62,22 @@ difference of a tenth is none. `paddle` is Paddle as it comes: its own LSTM on
 one thread, the kernel on all. The numbers behind the tables:
 [speed.json](speed.json).
 """
+
+
+BUSY = 0.1  # of the processors' time: what of it others may have before it is said
+
+
+def _busy(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Which studies had other work beside them, as far as that was seen."""
+    found = [
+        f"{study} of {name} ({one['busy']:.0%})"
+        for study, by in runs.items()
+        for name, one in by.items()
+        if (one["busy"] or 0) > BUSY
+    ]
+    if not found:
+        return []
+    return [f"Other work had more than a tenth of the processors' time right before or after: {', '.join(found)}.\n"]
 
 
 def _shape(row: dict[str, Any]) -> str:
@@ -126,18 +142,26 @@ def of_streaming(by: dict[str, Rows]) -> str:
     rows = []
     for name, (row,) in by.items():
         times = row["forward"]
-        ours = (part for other in ("ours", "stream") for part in _micro(times, other))
-        rows.append([name, f"{1e6 * times['own']:.0f}", *ours])
+        cells = [_micro(times, "own"), _micro(times, "cell")]
+        for ours in ("ours", "stream"):
+            cells += [_micro(times, ours), _over(times, ours, "own"), _over(times, ours, "cell")]
+        rows.append([name, *cells])
+    head = [part for one in ("step", "stream") for part in (f"{one}, µs", "to the layer", "to the cell")]
     return f"""## Streaming
 
 One step of many at (B, I, H) = (1, 256, 512), with the state carried on: `layer.step(x, state)`, which reads the
-weights as they are, and `layer.stream()`, which packs them once.
+weights as they are, and `layer.stream()`, which packs them once; beside the framework's LSTM on a sequence of one step,
+and its cell (torch.nn.LSTMCell, paddle.nn.LSTMCell, flax's, jitted).
 
-{_table(["framework", "peer, µs", "step, µs", "to the peer", "stream, µs", "to the peer"], rows)}"""
+{_table(["framework", "its layer, µs", "its cell, µs", *head], rows)}"""
 
 
-def _micro(times: dict[str, float], other: str) -> tuple[str, str]:
-    return (f"{1e6 * times[other]:.0f}", f"{times[other] / times['own']:.2f}") if other in times else ("–", "–")
+def _micro(times: dict[str, float], one: str) -> str:
+    return f"{1e6 * times[one]:.0f}" if one in times else "–"
+
+
+def _over(times: dict[str, float], one: str, other: str) -> str:
+    return f"{times[one] / times[other]:.2f}" if one in times and other in times else "–"
 
 
 def of_lengths(by: dict[str, Rows]) -> str:
@@ -176,7 +200,8 @@ def of_presets(by: dict[str, Rows]) -> str:
 
 One layer at (32, 100, 128, 256): to unilstm's vanilla LSTM; on torch also to the same equations as a cell of its
 operations called step after step in Python, to a loop that makes the products with x of all steps before it (the
-composed path without its own backward), and to array-lstm where that has the variant.
+composed path without its own backward), and to array-lstm where that has the variant. torch and Paddle draw masks in
+training; JAX and NumPy, which do where a call gives a key, have none here.
 
 {_table(head, rows)}"""
 
@@ -202,14 +227,15 @@ Milliseconds, forward / training, from (16, 50, 128, 128) with one of T, B, H or
 
 def of_peak(by: dict[str, Rows]) -> str:
     shapes = [_shape(row) for row in next(iter(by.values()))]
-    cells = [[f"{row['flops']['ours'] / row['flops']['product']:.2f}" for row in found] for found in by.values()]
-    speeds = [f"{name} ({found[0]['flops']['product'] / 1e9:.0f} GFLOP/s)" for name, found in by.items()]
+    products = {name: max(row["flops"]["product"] for row in found) for name, found in by.items()}
+    fastest = max(products, key=lambda name: products[name])
+    cells = [[f"{row['flops']['ours'] / products[fastest]:.2f}" for row in found] for found in by.values()]
     return f"""## Share of the peak
 
-A forward pass's multiplications and additions a second, as a share of those of the framework's own product of two
-1024 × 1024 matrices.
+A forward pass's multiplications and additions a second, as a share of those of the fastest product of two 1024 × 1024
+matrices that was seen of any framework: {products[fastest] / 1e9:.0f} GFLOP/s, {fastest}'s.
 
-{_table(["(B, T, I, H)", *speeds], [[shape, *(c[n] for c in cells)] for n, shape in enumerate(shapes)])}"""
+{_table(["(B, T, I, H)", *by], [[shape, *(c[n] for c in cells)] for n, shape in enumerate(shapes)])}"""
 
 
 def of_memory(by: dict[str, Rows]) -> str:
@@ -222,7 +248,8 @@ def of_memory(by: dict[str, Rows]) -> str:
                 rows.append([name, kind, f"{own / 2**20:.0f}", f"{ours / 2**20:.0f}", f"{ours / own:.2f}"])
     return f"""## Memory
 
-Growth of a fresh process's peak in one call at {_shape(next(iter(by.values()))[0])}, MiB.
+Growth of a fresh process's peak in its first call at {_shape(next(iter(by.values()))[0])}, MiB; on JAX with what
+compiling takes.
 
 {_table(["framework", "", "peer", "ours", "ratio"], rows)}"""
 

@@ -68,7 +68,7 @@ class Framework:
         return None
 
     def stream(self, shape: Shape) -> dict[str, Run]:
-        """`carried` steps: "own", the peer's, "ours", by step(), and "stream", by stream()."""
+        """`carried` steps: "own", the peer's layer, "cell", its cell, "ours", by step(), and "stream", by stream()."""
         return {}
 
 
