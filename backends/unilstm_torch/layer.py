@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,8 @@ class LSTM(torch.nn.Module, LayerMethods):
         return (streaming.step(self, x, state) if plain else None) or self._run_step(x, state, masks)
 
     def weights(self) -> Weights:
-        return Weights(self.spec, {name: to_numpy(p, name) for name, p in self.named_parameters()})
+        tensors = self._tensors()
+        return Weights(self.spec, {name: to_numpy(tensors[name], name) for name in self.spec.shapes})
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, path={self.path!r}"
@@ -73,7 +74,7 @@ class LSTM(torch.nn.Module, LayerMethods):
         return streaming.steps(self, h, c, rows)
 
     def _versions(self) -> Any:
-        return [(p._version, p.data_ptr()) for p in self._parameters.values()]  # type: ignore[union-attr]
+        return [(t._version, t.data_ptr()) for t in self._leaves()]
 
     def _without_gradients(self) -> Any:
         return torch.no_grad()
@@ -86,13 +87,40 @@ class LSTM(torch.nn.Module, LayerMethods):
         return torch.randint(0, 2**32, (2,), dtype=torch.int64)
 
     def _device(self) -> torch.device:
-        return next(iter(self._parameters.values())).device  # type: ignore[union-attr]
+        return self._first().device
 
     def _ops(self) -> TorchOps:
         return TorchOps(self._device())
 
     def _tensors(self) -> dict[str, Any]:
-        return self._parameters  # type: ignore[return-value]
+        """Where torch or a user has made one no parameter (weight_norm, prune, a functional update, DataParallel), it
+        is an attribute still."""
+        own, names = self._parameters, self.spec.shapes
+        return own if names.keys() <= own.keys() else {name: getattr(self, name) for name in names}  # type: ignore[return-value]
+
+    def _weight_names(self) -> Mapping[str, Any]:
+        """The weights' names in this tree of modules."""
+        return self.spec.shapes
+
+    def _leaves(self) -> list[Any]:
+        """The tensors that the weights are, or are made of."""
+        own, names = self._parameters, self._weight_names()
+        if names.keys() <= own.keys():  # a stream asks at every step
+            return [own[name] for name in names]
+        return [tensor for name in names for tensor in self._held(name)]
+
+    def _held(self, name: str) -> list[torch.Tensor]:
+        """The tensor that a weight is, or those that it is made of (torch.nn.utils.parametrize)."""
+        owner, _, leaf = name.rpartition(".")
+        module = self.get_submodule(owner)
+        for place in (module._parameters, module._buffers, module.__dict__):
+            if leaf in place:
+                return [place[leaf]]
+        return [*module.parameters(), *module.buffers()]
+
+    def _first(self) -> torch.Tensor:
+        """Some tensor of the weights, for its dtype and device."""
+        return self._held(next(iter(self._weight_names())))[0]
 
     def _paths(self, dtype: str) -> Sequence[Path]:
         return paths(self.spec, self._device(), dtype)

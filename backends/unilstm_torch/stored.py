@@ -106,7 +106,7 @@ class StoredLSTM(StoredMethods, LSTM):
         return str(torch.get_default_dtype()).removeprefix("torch.")
 
     def _tensor(self, x: Any) -> Tensor:
-        like = next(self.parameters())
+        like = self._first()
         return torch.as_tensor(x).to(dtype=like.dtype, device=like.device)
 
     def _copy(self, x: Tensor) -> Tensor:
@@ -142,8 +142,11 @@ class StoredLSTM(StoredMethods, LSTM):
     def _take_steps(self, x: Tensor, order: Tensor) -> Tensor:
         return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
 
+    def _weight_names(self) -> Mapping[str, Shape]:
+        return self.storage.shapes
+
     def _device(self) -> torch.device:
-        return next(self.parameters()).device
+        return LSTM._device(self)
 
     def _ops(self) -> TorchOps:
         return TorchOps(self._device())
