@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 
-import unilstm
+import unilstm.compat.allennlp
+import unilstm.compat.keras
+import unilstm.compat.lmp
+import unilstm.compat.paddle
+import unilstm.compat.torch
 from conftest import require, require_kernel
 from test_kernel_streaming import FORWARD, ORDINARY, SPECS
 from unilstm_kernels import library
@@ -177,6 +183,57 @@ def test_changed_weights_are_noticed_by_paddle_and_jax() -> None:
     jax.layer.params["weight_ih_l0"] = jax.layer.params["weight_ih_l0"] * 2
     with pytest.raises(unilstm.InputError, match="weights have changed"):
         stream(jax.x(0, 2))
+
+
+def made(kind: str, name: str) -> Any:
+    """A drop-in class whose tensors are under other names, or of other shapes, or lie deeper than the layer's own."""
+    if kind == "keras":
+        one = unilstm.compat.keras.LSTM(8, backend=name, seed=1)
+        one.build((2, 3, 5))
+        return one
+    if kind == "lmp":
+        return unilstm.compat.lmp.LSTM2000Layer(in_feat=5, n_blk=2, d_blk=4, backend=name, seed=1)
+    of = {
+        "torch": unilstm.compat.torch.LSTM,
+        "paddle": unilstm.compat.paddle.LSTM,
+        "allennlp": unilstm.compat.allennlp.AugmentedLstm,
+    }
+    return of[kind](5, 8, backend=name, seed=1)
+
+
+def change(name: str, layer: Any) -> None:
+    """All weights, in a way that the framework tells of."""
+    if name in ("numpy", "jax"):
+        layer.load_state_dict({key: value * 2 for key, value in layer.state_dict().items()})
+        return
+    with layer._without_gradients():
+        for parameter in layer.parameters():
+            parameter.add_(parameter)
+
+
+@pytest.mark.parametrize("kind", ["torch", "keras", "paddle", "allennlp", "lmp"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_changed_weights_of_drop_in_classes_are_noticed(name: str, kind: str) -> None:
+    backend, layer = require(name), made(kind, name)
+    stream, x = layer.stream(batch_size=2), backend.tensor(np.ones((2, 5), "float32"))
+    stream(x)
+    stream(x)
+    change(name, layer)
+    with pytest.raises(unilstm.InputError, match="weights have changed"):
+        stream(x)
+
+
+def test_no_other_array_takes_the_place_of_one_that_a_stream_has_read() -> None:
+    """By ids alone a new array in the memory of the old one would be taken for it."""
+    for name in ("numpy", "jax"):
+        require(name)
+        layer = made("torch", name)
+        old = weakref.ref(layer.params["weight_ih_l0"])
+        stream = layer.stream(batch_size=2)
+        change(name, layer)
+        gc.collect()
+        assert old() is not None
+        del stream
 
 
 def test_a_stream_of_jax_is_not_traced() -> None:

@@ -94,6 +94,10 @@ class LayerMethods:
         """What differs once the weights have changed, as far as the framework tells."""
         return None
 
+    def _memory(self) -> Any:
+        """What the ids and addresses in those are of. Who keeps it keeps them from being another's later."""
+        return None
+
     def _without_gradients(self) -> Any:
         return contextlib.nullcontext()
 

@@ -48,7 +48,7 @@ class Stream:
             of = "" if state is None else f", and as the state given has it: {rows}"
             raise InputError(f"batch_size={batch_size!r} must be a whole number of at least 1{of}. Or leave it out.")
         self._shape = (layer.spec.input_size,) if rows is None else (rows, layer.spec.input_size)
-        self._weights = layer._versions()
+        self._weights, self._memory = layer._versions(), layer._memory()
         with layer._without_gradients():
             h, c = self._start(state)
             self._steps = layer._steps(h, c, rows)

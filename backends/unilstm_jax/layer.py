@@ -62,6 +62,9 @@ class LSTM(LayerMethods):
     def _versions(self) -> Any:
         return list(map(id, self.params.values()))
 
+    def _memory(self) -> Any:
+        return list(self.params.values())
+
     def _check_streamed(self, x: Any) -> None:
         if isinstance(x, jax.core.Tracer):
             raise InputError("a stream's steps cannot be traced. Use layer.step(x, state), in jax.lax.scan or jit.")

@@ -38,6 +38,12 @@ class StoredLSTM(NamedTensors, StoredMethods, LSTM):
         check_device(device)
         self.params |= {name: np.array(value, dtype) for name, value in values.items()}
 
+    def _versions(self) -> Any:
+        return list(map(id, self.params.values()))
+
+    def _memory(self) -> Any:
+        return list(self.params.values())
+
     def _array(self, tensor: Array) -> Array:
         return np.array(tensor)
 

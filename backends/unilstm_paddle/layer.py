@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,14 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
         return streaming.steps(self, h, c, rows)
 
     def _versions(self) -> Any:
-        return [(p.inplace_version, p.data_ptr()) for p in self._parameters.values()]
+        return [(p.inplace_version, p.data_ptr()) for p in self._leaves()]
+
+    def _memory(self) -> Any:
+        return [p.detach() for p in self._leaves()]
+
+    def _leaves(self) -> Iterable[Any]:
+        """The tensors that the weights are, or are put together from."""
+        return self._parameters.values()  # type: ignore[no-any-return]
 
     def _without_gradients(self) -> Any:
         return paddle.no_grad()

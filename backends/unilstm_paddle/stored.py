@@ -93,6 +93,9 @@ class StoredLSTM(StoredMethods, LSTM):
             layer = layer._sub_layers[part]
         return getattr(layer, leaf)
 
+    def _leaves(self) -> list[Tensor]:
+        return [self._own(name) for name in self.storage.shapes]
+
     def _assign(self, name: str, value: Any) -> None:
         own = self._own(name)
         own.set_value(paddle.to_tensor(value).astype(own.dtype))

@@ -76,6 +76,9 @@ class LSTM(torch.nn.Module, LayerMethods):
     def _versions(self) -> Any:
         return [(t._version, t.data_ptr()) for t in self._leaves()]
 
+    def _memory(self) -> Any:
+        return [t.detach() for t in self._leaves()]
+
     def _without_gradients(self) -> Any:
         return torch.no_grad()
 
