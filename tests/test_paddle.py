@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import unilstm
+import unilstm.compat.allennlp
 import unilstm.compat.paddle
 import unilstm.models
 from conftest import close, numbers, require, require_kernel
@@ -92,6 +93,49 @@ def test_to_static_computes_the_same(tmp_path: Path) -> None:
     close(static(x)[0], expected, 1e-6)
     paddle.jit.save(static, str(tmp_path / "model"))
     close(paddle.jit.load(str(tmp_path / "model"))(x)[0], expected, 1e-6)
+
+
+class Head(paddle.nn.Layer):
+    """A user's model around a layer."""
+
+    def __init__(self, lstm: Any) -> None:
+        super().__init__()
+        self.lstm, self.out = lstm, paddle.nn.Linear(6, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.out(self.lstm(x)[0] * 2.0)
+
+
+class Own(type(layer())):  # type: ignore[misc]
+    """A user's subclass."""
+
+
+MADE: dict[str, Any] = {
+    "vanilla": lambda: layer(dtype="float32"),
+    "both directions": lambda: layer(dtype="float32", peephole=True, direction="bidirectional", merge="sum"),
+    "subclass": lambda: Own(layer(dtype="float32").weights()),
+    "compat.paddle": lambda: unilstm.compat.paddle.LSTM(4, 6, seed=1),
+    "compat.allennlp": lambda: unilstm.compat.allennlp.AugmentedLstm(4, 6, seed=1, backend="paddle"),
+}
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "within a model"])
+@pytest.mark.parametrize("kind", MADE)
+def test_to_static_by_default_computes_the_same(kind: str, within: bool) -> None:
+    """Without full_graph=True, in which Paddle translates bytecode."""
+    ours, x = MADE[kind](), tensor(3, 5, 4, dtype="float32")
+    ours = Head(ours) if within else ours
+    found = []
+    for one in (ours, paddle.jit.to_static(ours)):
+        for _ in range(2):  # translated, and found translated
+            given = x.clone()
+            given.stop_gradient = False
+            y = paddle.utils.flatten(one(given))[0]
+            y.square().sum().backward()
+            found.append((y.numpy(), given.grad.numpy()))
+    for y, gradient in found[1:]:
+        close(y, found[0][0], 1e-6)
+        close(gradient, found[0][1], 1e-5)
 
 
 @pytest.mark.parametrize("fields", [{}, {"peephole": True, "proj_size": 3}], ids=str)

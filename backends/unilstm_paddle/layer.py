@@ -49,6 +49,10 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
             self.to(device=device)
         check_path(path, self._paths(weights.dtype))
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run_as_it_is(cls)
+
     def forward(
         self,
         x: Any,
@@ -131,6 +135,17 @@ class LSTM(paddle.nn.Layer, LayerMethods):  # type: ignore[misc]
 
     def _paths(self, dtype: str) -> Sequence[Path]:
         return paths(self.spec, dtype)
+
+
+def run_as_it_is(cls: type[Any]) -> None:
+    """to_static without full_graph=True translates bytecode, and fails on that of a dataclass's cached properties: it
+    is to call such a layer as it stands, and translate what is around it. It knows classes, not those under them."""
+    mark = getattr(getattr(paddle.jit, "marker", None), "force_dynamic", None)
+    if mark is not None:  # the first releases of Paddle 3 have no such mark
+        mark(cls)
+
+
+run_as_it_is(LSTM)
 
 
 def _cell_name(spec: LSTMSpec, direction: int) -> str:

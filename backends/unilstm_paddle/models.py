@@ -15,7 +15,7 @@ from unilstm.models.methods import LanguageModelMethods, ModelMethods, SequenceC
 from unilstm.models.spec import LanguageModelSpec
 from unilstm.models.weights import ModelWeights
 
-from .layer import LSTM, create
+from .layer import LSTM, create, run_as_it_is
 from .native import to_numpy
 from .ops import PaddleOps, dtype_name
 
@@ -55,6 +55,10 @@ class _Model(paddle.nn.Layer, ModelMethods):  # type: ignore[misc]
     unilstm; paddle.nn.Linear has their transpose."""
 
     backend = "paddle"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run_as_it_is(cls)
 
     def __init__(self, weights: ModelWeights, *, device: Any = None, path: str = "auto") -> None:
         super().__init__()
