@@ -189,35 +189,6 @@ def test_forward_mode_agrees_with_reverse_mode() -> None:
     close((gradient * v).sum().item(), (tangent * probe).sum().item())
 
 
-# Without AVX-512 oneDNN has no LSTM in bfloat16, and torch.nn.LSTM fails under autocast.
-_OWN_AUTOCAST = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-@pytest.mark.parametrize("path", ["auto", "composed"])
-def test_autocast_computes_in_bfloat16_as_torchs_own_does(path: str) -> None:
-    module, x = layer(path=path, dtype="float32"), tensor(3, 5, 4, dtype="float32")
-    theirs = torch.nn.LSTM(4, 6, batch_first=True)
-    theirs.load_state_dict(module.state_dict())
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)[0]
-        expected = theirs(x)[0] if _OWN_AUTOCAST else module(x)[0]
-    assert y.dtype == expected.dtype == torch.bfloat16
-    close(y.detach().float(), expected.detach().float(), 0.02)
-    full = module(x)[0].detach()
-    close(y.detach().float(), full, 0.02)
-    assert (y.detach().float() - full).abs().max() > 0
-
-
-@pytest.mark.skipif(_OWN_AUTOCAST, reason="torch's own LSTM runs under autocast on this CPU")
-def test_native_is_refused_under_an_autocast_in_which_torchs_own_fails() -> None:
-    module, x = layer(path="native", dtype="float32"), tensor(3, 5, 4, dtype="float32")
-    with torch.autocast("cpu", torch.bfloat16):
-        with pytest.raises(RuntimeError, match="could not create a primitive"):
-            torch.nn.LSTM(4, 6)(x.transpose(0, 1))
-        with pytest.raises(unilstm.PathError, match="oneDNN has no LSTM in autocast's dtype on this CPU"):
-            module(x)
-
-
 def test_half_and_double_move_the_whole_layer() -> None:
     module, x = layer(dtype="float32"), tensor(3, 5, 4)
     assert module.double()(x)[0].dtype == torch.float64

@@ -30,12 +30,15 @@ class Call:
     rows: int
 
 
-def receive(ops: Ops, spec: LSTMSpec, dtype: str, x: Any, state: Any, lengths: Any) -> Call:
-    """Check x, state and lengths against the spec; raise InputError where they do not fit."""
+def receive(ops: Ops, spec: LSTMSpec, dtype: str, x: Any, state: Any, lengths: Any, lower: str | None = None) -> Call:
+    """Check x, state and lengths against the spec; raise InputError where they do not fit.
+
+    dtype: the layer's. lower: another that x and state may have.
+    """
     if not ops.is_tensor(x):
         raise InputError(f"x must be a {ops.tensor_kind()}, not {type(x).__name__}. Convert it first.")
     shape = tuple(x.shape)
-    batched = _check_x(spec, shape, ops.dtype(x), dtype)
+    batched = _check_x(spec, shape, dtype if ops.dtype(x) == lower else ops.dtype(x), dtype)
     if not batched:
         x = ops.reshape(x, (shape[0], 1, shape[1]))
     elif spec.batch_first:
@@ -43,7 +46,7 @@ def receive(ops: Ops, spec: LSTMSpec, dtype: str, x: Any, state: Any, lengths: A
     steps, rows = x.shape[0], x.shape[1]
     h_0 = c_0 = None
     if state is not None:
-        h_0, c_0 = _check_state(ops, spec, state, rows if batched else None, dtype)
+        h_0, c_0 = _check_state(ops, spec, state, rows if batched else None, (dtype, lower))
     known = None
     if lengths is not None:
         if not batched:
@@ -118,7 +121,7 @@ def _check_x(spec: LSTMSpec, shape: tuple[int, ...], given: str, dtype: str) -> 
     return batched
 
 
-def _check_state(ops: Ops, spec: LSTMSpec, state: Any, rows: int | None, dtype: str) -> tuple[Tensor, Tensor]:
+def _check_state(ops: Ops, spec: LSTMSpec, state: Any, rows: int | None, dtypes: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(state, (tuple, list)) or len(state) != 2 or not all(ops.is_tensor(s) for s in state):
         raise InputError(
             f"state must be a pair (h_0, c_0) of {ops.tensor_kind()}, not {type(state).__name__}. "
@@ -134,8 +137,8 @@ def _check_state(ops: Ops, spec: LSTMSpec, state: Any, rows: int | None, dtype: 
                 f"{'' if rows is None else ', batch'}{', slots' if len(sizes) > 1 else ''}, features. "
                 "The order is (h_0, c_0)."
             )
-        if ops.dtype(value) != dtype:
-            raise InputError(f"{name} is {ops.dtype(value)} but the layer is {dtype}. Convert {name}.")
+        if ops.dtype(value) not in dtypes:
+            raise InputError(f"{name} is {ops.dtype(value)} but the layer is {dtypes[0]}. Convert {name}.")
         plain = rows is not None and len(sizes) == 1
         parts.append(value if plain else ops.reshape(value, (lead, rows or 1, math.prod(sizes))))
     return parts[0], parts[1]

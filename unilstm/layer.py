@@ -45,9 +45,17 @@ class LayerMethods:
         self, x: Any, state: Any, lengths: Any, masks: Masks | None, cells: bool
     ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
         """One call: x as the spec says, → y, (h_n, c_n)[, c of every step]. The rules are in docs/architecture.md."""
-        ops, spec, params = self._ops(), self.spec, self._tensors()
-        dtype = ops.dtype(next(iter(params.values())))
-        call, paths = calls.receive(ops, spec, dtype, x, state, lengths), self._paths(dtype)
+        params = self._tensors()
+        dtype = self._ops().dtype(next(iter(params.values())))
+        call = calls.receive(self._ops(), self.spec, dtype, x, state, lengths, self._lower_dtype(x))
+        return self._run_checked(params, call, masks, cells)
+
+    def _run_checked(
+        self, params: dict[str, Tensor], call: calls.Call, masks: Masks | None, cells: bool
+    ) -> tuple[Any, tuple[Any, Any]] | tuple[Any, tuple[Any, Any], Any]:
+        """The same of a call that was received."""
+        ops, spec = self._ops(), self.spec
+        paths = self._paths(ops.dtype(next(iter(params.values()))))
 
         def run_layer(k: int, layer_call: LayerCall) -> Any:
             return choose(paths, self.path, k, layer_call)[0].run(k, layer_call)
@@ -62,6 +70,10 @@ class LayerMethods:
         y = calls.give_back(ops, spec, call, y)
         finals = calls.give_back_state(ops, spec, call, h_n, c_n)
         return (y, finals) if every_c is None else (y, finals, calls.give_back_cells(ops, spec, call, every_c))
+
+    def _lower_dtype(self, x: Any) -> str | None:
+        """The dtype in which the framework is told to compute what it is given in others, or None."""
+        return None
 
     def _run_step(self, x: Any, state: Any, masks: Masks | None) -> tuple[Any, tuple[Any, Any]]:
         """One step of a stream: x [B, I] or [I], → h [B, P or H] or [P or H], state."""

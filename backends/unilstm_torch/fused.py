@@ -60,8 +60,6 @@ def _refusal_of_call(spec: LSTMSpec, call: LayerCall) -> str | None:
         return f"the compiled step is for float32 and float64, not for {call.x.dtype}"
     if spec.recurrent_dropout_kind == "per-gate" and any("recurrent" in masks for masks in call.all_masks()):
         return "recurrent dropout of kind per-gate takes one product for each gate"
-    if torch.is_autocast_enabled(call.x.device.type):
-        return "the compiled step does not compute in autocast's dtype"
     if tracing() or torch.jit.is_tracing():
         return "inside torch.compile, torch.jit.trace or a torch.func transform"
     return unserved(call, "the compiled step")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unilstm.calls import Call
 from unilstm.errors import InputError
 from unilstm.layer import LayerMethods
 from unilstm.paths import Path, check_path
@@ -70,6 +72,26 @@ class LSTM(torch.nn.Module, LayerMethods):
         packed = [_pack_like(sequence if first else sequence.transpose(0, 1), known, x) for sequence in (y, *every_c)]
         return (packed[0], finals, *packed[1:])
 
+    def _lower_dtype(self, x: Any) -> str | None:
+        dtype = autocast_dtype(x) if isinstance(x, torch.Tensor) and self._first().dtype != torch.float64 else None
+        return None if dtype is None else str(dtype).removeprefix("torch.")
+
+    def _run_checked(self, params: dict[str, Any], call: Call, masks: Any, cells: bool) -> Any:
+        """Under autocast all of a call in its dtype, as torch's own LSTM is, not some operations; but float64 stays
+        float64, as autocast has it."""
+        dtype = autocast_dtype(call.x)
+        if dtype is None:
+            return super()._run_checked(params, call, masks, cells)
+
+        def lower(tensor: Any) -> Any:
+            return None if tensor is None else tensor.to(dtype)
+
+        if self._first().dtype != torch.float64:
+            params = {name: lower(params[name]) for name in self.spec.shapes}
+            call = replace(call, x=lower(call.x), h_0=lower(call.h_0), c_0=lower(call.c_0))
+        with torch.autocast(call.x.device.type, enabled=False):
+            return super()._run_checked(params, call, masks, cells)
+
     def _steps(self, h: Any, c: Any, rows: int | None) -> streaming.Steps | None:
         return streaming.steps(self, h, c, rows)
 
@@ -127,6 +149,14 @@ class LSTM(torch.nn.Module, LayerMethods):
 
     def _paths(self, dtype: str) -> Sequence[Path]:
         return paths(self.spec, self._device(), dtype)
+
+
+def autocast_dtype(x: torch.Tensor) -> torch.dtype | None:
+    """In which autocast computes on x's device, where it is on."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 def _pack_like(sequence: torch.Tensor, lengths: torch.Tensor, like: PackedSequence) -> PackedSequence:

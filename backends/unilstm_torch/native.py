@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: str, *, native_first: boo
     compiled = Path(
         "fused", lambda k, call: fused.refusal(spec, device, call), lambda k, call: fused.run(ops, spec, k, call)
     )
-    one = Path("composed", lambda k, call: None, lambda k, call: run_composed(ops, spec, k, call))
+    one = Path("composed", lambda k, call: None, lambda k, call: composed(ops, spec, k, call, scan))
     first = (native, own) if native_first else (own, native)
     # The compiled step is there by name alone, behind what serves everything: it has yet to run on a GPU.
     return (*first, *parallel.paths(ops, spec), one, compiled)
@@ -54,7 +53,7 @@ def paths(spec: LSTMSpec, device: torch.device, dtype: str, *, native_first: boo
 
 def tf32(device: torch.device, dtype: str) -> str | None:
     """Why cuDNN would compute in less than float32, or None. torch allows it TF32 unless it is told not to."""
-    if device.type != "cuda" or dtype != "float32" or torch.is_autocast_enabled("cuda"):
+    if device.type != "cuda" or dtype != "float32":
         return None
     own = getattr(torch.backends.cudnn, "rnn", None)  # since torch 2.9; before, one switch for all
     allowed = torch.backends.cudnn.allow_tf32 if own is None else own.fp32_precision == "tf32"
@@ -79,23 +78,9 @@ def refusal(spec: LSTMSpec, layer: int, device: torch.device, call: LayerCall | 
         return "inside a torch.func transform"
     if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
         return "torch.compile fails on torch's own LSTM (inductor and mkldnn_rnn_layer, seen in torch 2.13)"
-    if device.type == "cpu" and not _cpu_has_autocast_dtype():
-        return "oneDNN has no LSTM in autocast's dtype on this CPU: torch's own fails (torch 2.13, no AVX-512)"
     if call.lengths is not None and tracing():
         return "packing needs the values of lengths, which are not known while tracing"
     return None
-
-
-def _cpu_has_autocast_dtype() -> bool:
-    """Can torch's own LSTM run under the autocast that is on, if one is?"""
-    if not torch.is_autocast_enabled("cpu"):
-        return True
-    dtype = torch.get_autocast_dtype("cpu")
-    supported = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return bool(supported[dtype]()) if dtype in supported else True
 
 
 def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
@@ -119,18 +104,6 @@ def run(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[Dire
             y, h, c = (torch.where(_some(call), a, b) for a, b in ((y, torch.zeros_like(y)), (h, h_0), (c, c_0)))
     y = reverse(y, call.lengths) if alone else y
     return [DirectionResult(y, h[d], c[d], joined=spec.num_directions > 1) for d in range(spec.num_directions)]
-
-
-def run_composed(ops: TorchOps, spec: LSTMSpec, layer: int, call: LayerCall) -> list[DirectionResult]:
-    """The equations. Under autocast all of it in the lower precision, as torch's own LSTM is, not some operations."""
-    kind = call.x.device.type
-    if not torch.is_autocast_enabled(kind):
-        return composed(ops, spec, layer, call, scan)
-    dtype = torch.get_autocast_dtype(kind)
-    states = [(h.to(dtype), c.to(dtype)) for h, c in call.states]
-    p = [{role: value.to(dtype) for role, value in arrays.items()} for arrays in call.p]
-    with torch.autocast(kind, enabled=False):
-        return composed(ops, spec, layer, replace(call, x=call.x.to(dtype), states=states, p=p), scan)
 
 
 def _some(call: LayerCall) -> Tensor:
