@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import unilstm
-from conftest import close, numbers, require
+from conftest import close, numbers, require, require_kernel
 
 require("jax")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+from jax import export  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
 
@@ -115,6 +116,32 @@ def test_it_is_a_pytree_with_named_leaves_and_copies() -> None:
 def test_numpy_arrays_are_taken_as_jax_takes_them() -> None:
     one = layer()
     close(one(numbers(3, 5, 4))[0], one(array(3, 5, 4))[0], 0.0)
+
+
+@pytest.mark.parametrize("path", ["auto", "composed"])
+@pytest.mark.parametrize("fields", [{}, EVERYTHING, {"layer_norm": "joint"}, {"cell": "minlstm"}], ids=str)
+def test_it_is_exported_with_a_symbolic_batch(fields: dict[str, Any], path: str) -> None:
+    one = layer(path=path, **fields)
+    rows, steps = export.symbolic_shape("b, t")
+    for shape in ((rows, 5, 4), (rows, steps, 4)):
+        given = jax.ShapeDtypeStruct(shape, jnp.float64)
+        written = export.export(jax.jit(lambda x: one(x)[0]))(given).serialize(vjp_order=1)
+        run = export.deserialize(written).call
+        for size in (2, 9):
+            x = array(size, 5, 4)
+            close(run(x), one(x)[0])
+            close(jax.grad(lambda x, run=run: run(x).sum())(x), jax.grad(lambda x: one(x)[0].sum())(x))
+
+
+def test_a_program_of_fixed_sizes_has_the_kernel_in_it_only_if_told_so() -> None:
+    require_kernel()
+    x = array(3, 5, 4)
+    for path, checks in (("composed", ()), ("auto", (export.DisabledSafetyCheck.custom_call("unilstm_direction"),))):
+        one = layer(path=path)
+        run = jax.jit(lambda x, one=one: one(x)[0])
+        close(export.deserialize(export.export(run, disabled_checks=checks)(x).serialize()).call(x), one(x)[0])
+    with pytest.raises(ValueError, match="no compatibility guarantees"):
+        export.export(run)(x)
 
 
 def test_it_shards_over_a_mesh() -> None:

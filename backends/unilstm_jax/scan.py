@@ -75,7 +75,7 @@ def recurrence(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, 
 def _run(spec: LSTMSpec, reverse: bool, inputs: Any, valid: Array | None, mask: Array | None) -> Any:
     """The same, and the pre-activations of every step."""
     x, h, c, p = inputs
-    hoist = x.shape[1] < _HOIST_BELOW
+    hoist = isinstance(x.shape[1], int) and x.shape[1] < _HOIST_BELOW  # jax.export may leave the batch open
 
     def body(state: Any, step: Any) -> Any:
         h, c = state
