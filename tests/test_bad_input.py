@@ -48,6 +48,27 @@ def test_float_lengths_as_a_tensor_are_refused(framework: Any) -> None:
         driver(X, lengths=framework.tensor(np.array([5.0, 2.0, 1.0], "float32")))
 
 
+@pytest.mark.parametrize("given", ["int32", "float16"])
+def test_a_layer_of_xs_dtype_is_advised_only_where_there_can_be_one(backend: Any, given: str) -> None:
+    layer = unilstm.LSTM(4, 6, backend=backend.name, seed=0)
+    with pytest.raises(InputError, match=f"x is {given} but the layer is float32. Convert x") as raised:
+        layer(backend.tensor(np.ones((3, 5, 4), given)))
+    assert ("or build the layer with dtype=" in str(raised.value)) == (given == "float16")
+
+
+@pytest.mark.parametrize("name", ["numpy", "jax"])
+def test_the_mask_of_a_masked_array_is_not_dropped_in_silence(name: str) -> None:
+    require(name)
+    layer, x = unilstm.LSTM(4, 6, backend=name, seed=0), np.ma.masked_array(X.astype("float32"), X > 0)
+    with pytest.raises(InputError, match=r"x is a masked array, .* Give x.filled\(0\), and lengths="):
+        layer(x)
+    for call in (layer.step, layer.stream(batch_size=3)):
+        with pytest.raises(InputError, match="x is a MaskedArray"):
+            call(x[:, 0])
+    with pytest.raises(InputError, match="state must be a pair"):
+        layer(x.filled(0), (x[:1, :3, :1], x[:1, :3, :1]))
+
+
 @pytest.mark.parametrize("state", [3, (1, 2), "hc"])
 def test_a_state_that_is_no_pair_of_tensors_is_refused(backend: Any, state: Any) -> None:
     layer = unilstm.LSTM(4, 6, backend=backend.name, seed=0)

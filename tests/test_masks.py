@@ -177,3 +177,14 @@ def test_training_draws_its_key_from_the_frameworks_generator(name: str) -> None
         found.append([driver(x)[0], driver(x)[0]])
     np.testing.assert_array_equal(found[0], found[1])
     assert np.abs(found[0][0] - found[0][1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "uint64"])
+@pytest.mark.parametrize("name", ["numpy", "jax"])
+def test_a_key_may_be_one_of_numpys_whole_numbers(name: str, kind: str) -> None:
+    ops = ops_of(name)
+    like = require(name).tensor(np.zeros(1, "float32"))
+    assert [int(word) for word in ops.key(np.dtype(kind).type(7), like)] == [7, 0]
+    for wrong in (np.int64(-1), True):
+        with pytest.raises(unilstm.InputError, match="must be a whole number in"):
+            ops.key(wrong, like)

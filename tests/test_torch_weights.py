@@ -104,6 +104,17 @@ def test_a_stream_notices_a_change_of_what_the_weight_is_made_of(kind: str) -> N
         stream(x)
 
 
+def test_a_layer_that_was_made_in_inference_mode_streams() -> None:
+    with torch.inference_mode():
+        one = unilstm.LSTM(4, 6, backend="torch", seed=1)
+    stream, x = one.stream(batch_size=3), tensor(3, 4)
+    with torch.no_grad():
+        close(stream(x), one.step(x)[0], 1e-6)
+    setattr(one, NAME, torch.nn.Parameter(torch.zeros(24, 6)))
+    with pytest.raises(unilstm.InputError, match="weights have changed"):
+        stream(x)
+
+
 def test_a_parametrized_layer_compiles_as_one_graph() -> None:
     one, x = made("weight_norm"), tensor(3, 5, 4)
     compiled = torch.compile(one, backend="inductor" if has_compiler() else "aot_eager", fullgraph=True)

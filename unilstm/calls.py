@@ -14,6 +14,7 @@ import numpy as np
 from .errors import InputError
 from .ops import Ops, Tensor
 from .spec import LSTMSpec
+from .weights import DTYPES
 
 
 @dataclass
@@ -36,6 +37,10 @@ def receive(ops: Ops, spec: LSTMSpec, dtype: str, x: Any, state: Any, lengths: A
     dtype: the layer's. lower: another that x and state may have.
     """
     if not ops.is_tensor(x):
+        if isinstance(x, np.ma.MaskedArray):
+            raise InputError(
+                "x is a masked array, whose mask nothing here reads. Give x.filled(0), and lengths= for masked padding."
+            )
         raise InputError(f"x must be a {ops.tensor_kind()}, not {type(x).__name__}. Convert it first.")
     shape = tuple(x.shape)
     batched = _check_x(spec, shape, dtype if ops.dtype(x) == lower else ops.dtype(x), dtype)
@@ -117,7 +122,8 @@ def _check_x(spec: LSTMSpec, shape: tuple[int, ...], given: str, dtype: str) -> 
     if steps == 0:
         raise InputError(f"x has shape {list(shape)}, {form}: there is no step (T = 0). Give at least one step.")
     if given != dtype:
-        raise InputError(f"x is {given} but the layer is {dtype}. Convert x, or build the layer with dtype={given!r}.")
+        other = f", or build the layer with dtype={given!r}" if given in DTYPES else ""
+        raise InputError(f"x is {given} but the layer is {dtype}. Convert x{other}.")
     return batched
 
 

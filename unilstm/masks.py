@@ -43,11 +43,14 @@ def threefry(words: Words, key: tuple[Any, Any], first: Any, second: Any) -> tup
     return a, b
 
 
-def split_key(key: int, name: str = "key") -> tuple[int, int]:
-    """The two words of an integer key in [0, 2**64). name: what it is called where it is given."""
-    if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**64:
+INTEGERS = (int, np.integer)  # what a key may be that is one number
+
+
+def split_key(key: Any, name: str = "key") -> tuple[int, int]:
+    """The two words of a key that is one of INTEGERS, in [0, 2**64). name: what it is called where it is given."""
+    if isinstance(key, bool) or not isinstance(key, INTEGERS) or not 0 <= int(key) < 2**64:
         raise InputError(f"{name}={key!r} must be a whole number in [0, 2**64). Draw one with random.getrandbits(64).")
-    return key & 0xFFFFFFFF, key >> 32
+    return int(key) & 0xFFFFFFFF, int(key) >> 32
 
 
 def keep_mask(

@@ -12,7 +12,7 @@ import numpy as np
 
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
-from unilstm.masks import split_key
+from unilstm.masks import INTEGERS, split_key
 
 Array = Any
 
@@ -91,7 +91,7 @@ class JaxOps:
         return _composed_pairs(a, b, reverse)  # type: ignore[no-any-return]
 
     def is_tensor(self, x: Any) -> bool:
-        return isinstance(x, (jax.Array, np.ndarray))
+        return isinstance(x, (jax.Array, np.ndarray)) and not isinstance(x, np.ma.MaskedArray)
 
     def tensor_kind(self) -> str:
         return "jax.Array"
@@ -108,7 +108,7 @@ class JaxOps:
         return lengths, None if isinstance(lengths, jax.core.Tracer) else np.asarray(lengths)
 
     def key(self, key: Any, like: Array) -> tuple[Any, Any]:
-        if isinstance(key, int):
+        if isinstance(key, INTEGERS):
             low, high = split_key(key)
             return jnp.uint32(low), jnp.uint32(high)
         if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):

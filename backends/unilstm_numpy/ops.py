@@ -10,7 +10,7 @@ import numpy as np
 
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
-from unilstm.masks import NUMPY_WORDS, split_key
+from unilstm.masks import INTEGERS, NUMPY_WORDS, split_key
 from unilstm_kernels import library, masks
 
 Array = Any
@@ -76,7 +76,7 @@ class NumpyOps:
         return carry, tuple(np.stack(column) for column in zip(*outs, strict=True))
 
     def is_tensor(self, x: Any) -> bool:
-        return isinstance(x, np.ndarray)
+        return isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)
 
     def tensor_kind(self) -> str:
         return "numpy.ndarray"
@@ -89,8 +89,8 @@ class NumpyOps:
         return known, known
 
     def key(self, key: Any, like: Array) -> tuple[Any, Any]:
-        if isinstance(key, (int, np.integer)):
-            key = split_key(int(key))
+        if isinstance(key, INTEGERS):
+            key = split_key(key)
         words = np.asarray(key)
         if words.shape != (2,) or words.dtype.kind not in "iu":
             raise InputError(f"key={key!r} must be a whole number in [0, 2**64) or two 32-bit words.")

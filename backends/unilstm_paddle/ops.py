@@ -12,7 +12,7 @@ from paddle.nn import functional
 
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
-from unilstm.masks import split_key
+from unilstm.masks import INTEGERS, split_key
 from unilstm_kernels import library, masks
 
 Tensor = Any
@@ -113,7 +113,7 @@ class PaddleOps:
         return lengths.astype("int64"), known
 
     def key(self, key: Any, like: Tensor) -> tuple[Any, Any]:
-        if isinstance(key, int):
+        if isinstance(key, INTEGERS):
             low, high = split_key(key)
             return self.words.constant(low), self.words.constant(high)
         words = key if self.is_tensor(key) else _words(key)

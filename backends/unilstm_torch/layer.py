@@ -96,7 +96,8 @@ class LSTM(torch.nn.Module, LayerMethods):
         return streaming.steps(self, h, c, rows)
 
     def _versions(self) -> Any:
-        return [(t._version, t.data_ptr()) for t in self._leaves()]
+        # A tensor that was made in inference mode counts nothing.
+        return [(0 if t.is_inference() else t._version, t.data_ptr()) for t in self._leaves()]
 
     def _memory(self) -> Any:
         return [t.detach() for t in self._leaves()]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from unilstm.calls import whole_numbers
 from unilstm.errors import InputError
-from unilstm.masks import split_key
+from unilstm.masks import INTEGERS, split_key
 from unilstm_kernels import library, masks
 
 Tensor = torch.Tensor
@@ -137,7 +137,7 @@ class TorchOps:
         return lengths.to(device=like.device, dtype=torch.int64), known
 
     def key(self, key: Any, like: Tensor) -> tuple[Any, Any]:
-        if isinstance(key, int):
+        if isinstance(key, INTEGERS):
             return split_key(key)
         words = torch.as_tensor(key, device=like.device)
         if tuple(words.shape) != (2,) or words.is_floating_point():
