@@ -180,7 +180,7 @@ def test_training_draws_its_key_from_the_frameworks_generator(name: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["int8", "int64", "uint64"])
-@pytest.mark.parametrize("name", ["numpy", "jax"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "paddle", "jax"])
 def test_a_key_may_be_one_of_numpys_whole_numbers(name: str, kind: str) -> None:
     ops = ops_of(name)
     like = require(name).tensor(np.zeros(1, "float32"))

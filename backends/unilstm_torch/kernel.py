@@ -35,8 +35,6 @@ def refusal(spec: LSTMSpec, device: torch.device, dtype: str, call: LayerCall | 
         return f"the kernel runs on the CPU, not on {device.type}"
     if call is None:
         return None
-    if torch.is_autocast_enabled("cpu"):
-        return "the kernel does not compute in autocast's dtype"
     if torch._C._are_functorch_transforms_active():
         return "the kernel has no rule for torch.func transforms"
     if torch.compiler.is_compiling():
