@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +195,32 @@ def test_the_gradients_of_the_two_biases_are_two_tensors() -> None:
     assert np.array_equal(one.numpy(), before)
     one.scale_(2.0)
     assert np.array_equal(other.numpy(), before)
+
+
+TWICE = """
+import paddle
+
+class Doubled(paddle.autograd.PyLayer):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy * 2
+
+x = paddle.ones([2])
+x.stop_gradient = False
+total = Doubled.apply(x).sum()
+total.backward(retain_graph=True)
+total.backward()
+"""
+
+
+def test_paddle_crashes_over_a_second_backward_through_a_pylayer() -> None:
+    """If this fails, Paddle has mended it: say so in docs/layers.md."""
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGSEGV
 
 
 def test_paddles_own_gradient_is_wrong_for_ragged_bidirectional_input_and_so_not_used(own: Any) -> None:
