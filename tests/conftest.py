@@ -39,9 +39,11 @@ def require(name: str) -> Any:
 
 
 def require_kernel() -> None:
-    """A visible skip where the kernel cannot run. test_kernel.py sees to it that it is built where it can be."""
+    """A visible skip where the kernel cannot run; a failure in CI where there is a compiler to build it with."""
     missing = library.missing()
     if missing:
+        if os.environ.get("CI") and has_compiler():
+            pytest.fail(f"CI has a compiler and must have the kernel: {missing}")
         pytest.skip(missing)
 
 

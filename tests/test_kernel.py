@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import conftest
 import drive_kernel
 import unilstm
 from conftest import close, has_compiler, require, require_kernel
@@ -26,6 +27,19 @@ def test_it_is_built_from_these_sources_where_there_is_a_compiler() -> None:
         pytest.skip("there is no C++ compiler here")
     assert build.current(), "run: python -m unilstm_kernels.build"
     assert not isinstance(library.library(), str)
+
+
+@pytest.mark.parametrize(("in_ci", "compiler"), [("true", True), ("true", False), ("", True), ("", False)])
+def test_a_test_of_the_kernel_is_skipped_without_it_and_fails_in_ci_where_it_could_be_built(
+    in_ci: str, compiler: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a kernel that is lost takes its tests with it, and all is green."""
+    monkeypatch.setattr(library, "_missing", "the kernel was not built here")
+    monkeypatch.setattr(conftest, "has_compiler", lambda: compiler)
+    monkeypatch.setenv("CI", in_ci)
+    outcome = pytest.fail.Exception if in_ci and compiler else pytest.skip.Exception
+    with pytest.raises(outcome, match="the kernel was not built here"):
+        require_kernel()
 
 
 def test_both_sides_of_the_abi_list_the_same_arrays() -> None:
