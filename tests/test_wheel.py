@@ -9,6 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from conftest import has_compiler
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -46,6 +50,27 @@ def test_top_level_names_of_the_wheel(tmp_path: Path) -> None:
         assert f"{backend} = unilstm_{backend}.plugin" in entry_points
     assert ("unilstm_kernels/libunilstm.so" in names) == ("py3-none-any" not in found.name)
     assert "unilstm_kernels/source/direction.cpp" in names  # so that an installation can build it later
+
+
+_LOADS = """
+from unilstm_kernels import library
+found = library.library()
+print(library.__file__, found if isinstance(found, str) else "loads")
+"""
+
+
+def test_with_a_compiler_the_wheel_has_the_kernel_and_it_loads(tmp_path: Path) -> None:
+    if not has_compiler():
+        pytest.skip("there is no C++ compiler here")
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(wheel(tmp_path)) as archive:
+        assert "unilstm_kernels/libunilstm.so" in archive.namelist()
+        archive.extractall(unpacked)
+    environment = os.environ | {"PYTHONPATH": str(unpacked)}
+    command = [sys.executable, "-c", _LOADS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=1) == [str(unpacked / "unilstm_kernels" / "library.py"), "loads\n"]
 
 
 def test_without_a_compiler_the_wheel_is_for_any_machine(tmp_path: Path) -> None:
