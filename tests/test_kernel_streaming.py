@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import unilstm
-from conftest import require, require_kernel
+from conftest import close, require, require_kernel
 from unilstm.presets import PRESETS
 
 SIZES, NEEDS = {"input_size": 5, "hidden_size": 8}, {"proj_size": 3, "lanes": 2, "num_blocks": 2}
@@ -98,6 +98,61 @@ def test_what_is_not_plain_is_the_calls(name: str) -> None:
         assert one.layer.step(x[0], (h[:, 0], c[:, 0]))[0].shape[0] == 8  # unbatched
         one.layer.path = "composed"
         assert one.module.step(one.layer, x, (h, c)) is None
+
+
+def trained(layer: Any, x: Any, optimizer: Any) -> None:
+    layer(x)[0].sum().backward()
+    optimizer.step()
+
+
+def torch_trained(layer: Any, x: Any) -> None:
+    trained(layer, x, importlib.import_module("torch").optim.SGD(layer.parameters(), lr=0.5))
+
+
+def paddle_trained(layer: Any, x: Any) -> None:
+    module = importlib.import_module("paddle")
+    trained(layer, x, module.optimizer.SGD(learning_rate=0.5, parameters=layer.parameters()))
+
+
+def paddle_add(layer: Any, x: Any) -> None:
+    with importlib.import_module("paddle").no_grad():
+        for p in layer.parameters():
+            p.add_(p * 0.5 + 0.25)
+
+
+# How users change weights: by the framework's optimizer, and in place.
+CHANGES = [
+    ("torch", torch_trained),
+    ("torch", lambda layer, x: [p.data.add_(0.5) for p in layer.parameters()]),
+    ("torch", lambda layer, x: [p.detach().numpy().__imul__(0.5) for p in layer.parameters()]),
+    ("torch", lambda layer, x: [setattr(p, "data", p.data - 0.25) for p in layer.parameters()]),
+    ("paddle", paddle_trained),
+    ("paddle", paddle_add),
+    ("paddle", lambda layer, x: [p.set_value(p.numpy() * 0.5) for p in layer.parameters()]),
+]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("name", "change"), CHANGES)
+def test_the_kernel_sees_a_weight_that_changed_in_any_way(name: str, change: Any, layers: int) -> None:
+    """Nothing of a weight is kept from one call to the next, nor from one step to the next."""
+    one = Stream(name, unilstm.LSTMSpec(5, 8, num_layers=layers))
+    layer, array, x = one.layer, one.backend.array, one.tensor(np.ones((3, 6, 5), "float32"))
+
+    def found() -> list[Any]:
+        with one.inference():
+            assert one.module.step(layer, one.x, one.state) is not None
+            calls = [layer(x[:, :steps])[0] for steps in (1, 6)]
+            return [array(y) for y in (*calls, layer.step(one.x, one.state)[0])]
+
+    before = found()
+    change(layer, x)
+    reference = unilstm.port(layer, to="numpy", path="composed")
+    state = tuple(array(s) for s in one.state)
+    want = [*(reference(array(x)[:, :steps])[0] for steps in (1, 6)), reference.step(array(one.x), state)[0]]
+    for got, expected, old in zip(found(), want, before, strict=True):
+        close(got, expected, 1e-6)
+        assert np.abs(got - old).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["torch", "paddle"])
