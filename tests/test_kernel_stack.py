@@ -11,6 +11,7 @@ import pytest
 
 import unilstm
 from conftest import APART, AT_ONCE, SHARING, close, has_compiler, require, require_kernel
+from test_kernel_accuracy import kept
 from test_kernel_threads import helped
 from unilstm import LSTMSpec, Weights
 from unilstm_conformance.execution import Target, call, differentiate
@@ -131,7 +132,7 @@ def test_helpers_go_through_the_layers_of_a_stack_that_one_row_alone_gives_them_
 
 @pytest.mark.parametrize("backend", ["torch", "paddle"])
 def test_below_the_last_layer_that_needs_it_nothing_is_differentiated(backend: str) -> None:
-    """Frozen layers at the bottom get no gradient, the others theirs, and nothing is kept of those below."""
+    """Frozen layers at the bottom get no gradient, and the others theirs."""
     require(backend)
     require_kernel()
     p = problem({}, False)
@@ -149,6 +150,56 @@ def test_below_the_last_layer_that_needs_it_nothing_is_differentiated(backend: s
             assert parameter.grad is None
         else:
             assert np.array_equal(parameter.grad.numpy(), of_whole[name].grad.numpy()), name
+
+
+def test_torch_keeps_nothing_of_the_layers_below_the_last_that_needs_it() -> None:
+    """No more than of the upper ones by themselves: what they need, and their input."""
+    require_kernel()
+    require("torch")
+    import torch
+
+    p = problem({}, False)
+    frozen = unilstm.LSTM(p.weights, backend="torch")
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad = name.endswith(("_l2", "_l3"))
+    x, between = torch.tensor(p.x), torch.ones(ROWS, STEPS, p.weights.spec.hidden_size)
+    upper = [unilstm.LSTM(alone(p, k, p.x, p.probes["y"]).weights, backend="torch") for k in (2, 3)]
+    needed = sum(kept(lambda one=one: one(between), [between, *one.parameters()]) for one in upper)
+    assert needed > 0
+    assert kept(lambda: frozen(x), [x, *frozen.parameters()]) <= needed + between.nbytes
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "paddle"])
+def test_a_stack_is_one_call_of_the_library_each_way(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, p = target_of(backend), problem({}, True)
+    found: Any = library.library()
+    run, calls = found.unilstm_run, []
+
+    def counted(jobs: Any, count: int, backward: int) -> Any:
+        calls.append((count, bool(backward)))
+        return run(jobs, count, backward)
+
+    monkeypatch.setattr(found, "unilstm_run", counted)
+    call(target, p)
+    assert calls == [(LAYERS, False)]
+    calls.clear()
+    differentiate(target, p)
+    assert calls == [(LAYERS, False), (LAYERS, True)]
+
+
+def test_a_stack_is_one_call_of_xlas_each_way() -> None:
+    require_kernel()
+    require("jax")
+    import jax
+
+    p = problem({}, True)
+    layer = unilstm.LSTM(p.weights, backend="jax", path="kernel")
+
+    def loss(layer: Any) -> Any:
+        return layer(p.x, lengths=p.lengths)[0].sum()
+
+    assert str(jax.make_jaxpr(loss)(layer)).count("ffi_call[") == 1
+    assert str(jax.make_jaxpr(jax.grad(loss))(layer)).count("ffi_call[") == 2
 
 
 def test_jax_differentiates_by_the_upper_layers_alone() -> None:
