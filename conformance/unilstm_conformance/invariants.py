@@ -39,19 +39,22 @@ def backend_agreement(target: Target, case: Case) -> Measured:
 
 
 def bit_identity(target: Target, case: Case) -> Measured:
-    """The kernel gives the bits that it gives NumPy, of outputs, states, gradients; again; and for rows alone."""
+    """The kernel gives the bits that it gives NumPy, with gradients and without; again; and for some rows alone."""
     measured, (run, grads) = [], gradients(target, case)
     beside = gradients.__wrapped__(replace(numpy_target(), path="kernel"), case)
     for of, other in (("", beside), (" again", gradients.__wrapped__(target, case))):
         measured += [same_bits(f"{n}{of}", got, want) for n, got, want in zip(OUTPUTS, run, other[0], strict=True)]
         measured += [same_bits(f"gradient of {n}{of}", grads.get(n), value) for n, value in other[1].items()]
+    plain = zip(OUTPUTS, forward(target, case), beside[0], strict=True)
+    measured += [same_bits(f"{n} without gradients", got, want) for n, got, want in plain]
     if case.batch > 1:
         rows = slice(1, None)
         part, of_part = differentiate(target, _part(case, rows))
-        pairs = (("y", part.y, _rows(case, run.y, rows)), ("h_n", part.h_n, run.h_n[:, rows]))
-        measured += [same_bits(f"{n} of some rows", got, np.ascontiguousarray(want)) for n, got, want in pairs]
-        of_x = np.ascontiguousarray(_rows(case, grads["x"], rows))
-        measured.append(same_bits("gradient of x of some rows", np.ascontiguousarray(of_part["x"]), of_x))
+        whole = {"y": _rows(case, run.y, rows), "h_n": run.h_n[:, rows], "c_n": run.c_n[:, rows]}
+        whole["gradient of x"] = _rows(case, grads["x"], rows)
+        whole |= {f"gradient of {n}": grads[n][:, rows] for n in ("h_0", "c_0") if n in grads}
+        alone = dict(zip(OUTPUTS, part, strict=True)) | {f"gradient of {n}": value for n, value in of_part.items()}
+        measured += [same_bits(f"{n} of some rows", alone.get(n), value) for n, value in whole.items()]
     return measured
 
 

@@ -75,4 +75,45 @@ class KernelOfOneFramework(FaultyLayer):
 
     def __call__(self, x: Any, state: Any = None, **named: Any) -> Any:
         y, finals, *rest = self.inner(x, state, **named)
-        return (y * (1.0 + float(np.finfo(self.given.dtype).eps)), finals, *rest)
+        return (_next(y), finals, *rest)
+
+
+@mutant("bit_identity", "kernel-vanilla-L1-forward-float", base="torch")
+class KernelOfInferenceAlone(FaultyLayer):
+    """Without gradients another kernel runs, which rounds otherwise."""
+
+    def __call__(self, x: Any, state: Any = None, **named: Any) -> Any:
+        import torch
+
+        y, finals, *rest = self.inner(x, state, **named)
+        return (y if torch.is_grad_enabled() else _next(y), finals, *rest)
+
+
+@mutant("bit_identity", "kernel-vanilla-L1-forward-float", base="torch")
+class LastRowOfOddBatches(FaultyLayer):
+    """Rows are taken two at a time, and what remains of an odd number rounds otherwise, which c_n alone shows."""
+
+    def __call__(self, x: Any, state: Any = None, **named: Any) -> Any:
+        import torch
+
+        y, (h, c), *rest = self.inner(x, state, **named)
+        if c.shape[1] % 2:
+            last = c[:, -1:]
+            c = torch.cat([c[:, :-1], last + (_next(last) - last).detach()], 1)  # of which no gradient knows
+        return (y, (h, c), *rest)
+
+
+@mutant("bit_identity", "kernel-vanilla-L1-forward-float", base="torch")
+class GradientOfOneFramework(FaultyLayer):
+    """The way back of one framework sums in another order: the gradient of c_0 is off by its last bit."""
+
+    @classmethod
+    def spoil_gradients(cls, grads: dict[str, Any]) -> dict[str, Any]:
+        return {name: _next(gradient) if name == "c_0" else gradient for name, gradient in grads.items()}
+
+
+def _next(tensor: Any) -> Any:
+    """Off by a bit or so of the last place."""
+    import torch
+
+    return tensor * (1.0 + torch.finfo(tensor.dtype).eps)
