@@ -58,7 +58,8 @@ def drawn_spec(draw: Any) -> LSTMSpec:
 
 def drawn_other(draw: Any) -> LSTMSpec:
     """The same of the sLSTM or the minLSTM."""
-    bias, direction = str(draw.choice(["double", "single", "none"])), str(draw.choice(["forward", "bidirectional"]))
+    bias = str(draw.choice(["double", "single", "none"]))
+    direction = str(draw.choice(["forward", "reverse", "bidirectional"]))
     fields: dict[str, Any] = {"bias": bias, "direction": direction, "batch_first": draw.random() < 0.5}
     fields |= {"zoneout_hidden": 0.3, "zoneout_cell": 0.4} if draw.random() < 0.3 else {}
     inputs, hidden = int(draw.choice(SIZES)), int(draw.choice(SIZES))
@@ -113,7 +114,7 @@ class Fuzzed:
                 most_steps = min(most_steps, 6)
         self.dtype = str(draw.choice(["float32", "float64"]))
         self.weights = Weights.initial(spec, seed).astype(self.dtype)
-        self.rows, self.steps = int(draw.integers(1, most_rows)), int(draw.integers(1, most_steps))
+        self.rows, self.steps = int(draw.integers(1, most_rows + 1)), int(draw.integers(1, most_steps + 1))
         lead = (self.rows, self.steps) if spec.batch_first else (self.steps, self.rows)
         x = draw.standard_normal((*lead, spec.input_size))
         if large:
