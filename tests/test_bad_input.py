@@ -161,6 +161,18 @@ def test_numpy_has_no_other_device() -> None:
         unilstm.LSTM(4, 6, device="cuda", seed=0)
 
 
+def put_in_place_of_weight_hh_l1(name: str, layer: Any, wrong: Any) -> None:
+    """As a user can, past what the layer itself looks at. On Paddle a parameter of the same shape and dtype."""
+    if name == "torch":
+        layer.weight_hh_l1.data = wrong
+    elif name == "paddle":
+        import paddle
+
+        layer.weight_hh_l1 = paddle.create_parameter(wrong.shape, wrong.dtype)
+    else:
+        layer.params["weight_hh_l1"] = wrong
+
+
 @pytest.mark.parametrize("name", ["torch", "paddle", "jax"])
 def test_a_parameter_of_another_shape_is_named(name: str) -> None:
     """Before a path that works on memory reads beyond it."""
@@ -170,14 +182,7 @@ def test_a_parameter_of_another_shape_is_named(name: str) -> None:
         layer.eval()
     wrong, x, step = (backend.tensor(np.ones(shape, "float32")) for shape in ((3, 3), (2, 5, 4), (2, 4)))
     stream, (_, state) = layer.stream(batch_size=2), layer(x)
-    if name == "torch":
-        layer.weight_hh_l1.data = wrong
-    elif name == "paddle":
-        import paddle
-
-        layer.weight_hh_l1 = paddle.create_parameter([3, 3], "float32")
-    else:
-        layer.params["weight_hh_l1"] = wrong
+    put_in_place_of_weight_hh_l1(name, layer, wrong)
     message = r"parameter weight_hh_l1 has shape \[3, 3\], but its spec says \[24, 6\]"
     with layer._without_gradients():
         for call in (lambda: layer(x), lambda: layer.step(step, state), lambda: layer.stream(batch_size=2)):
@@ -193,14 +198,7 @@ def test_a_parameter_of_another_dtype_is_named(name: str) -> None:
     backend = require(name)
     layer = unilstm.LSTM(4, 6, num_layers=2, backend=name, seed=0)
     wrong, x = backend.tensor(np.ones((24, 6), "float16")), backend.tensor(np.ones((2, 5, 4), "float32"))
-    if name == "torch":
-        layer.weight_hh_l1.data = wrong
-    elif name == "paddle":
-        import paddle
-
-        layer.weight_hh_l1 = paddle.create_parameter([24, 6], "float16")
-    else:
-        layer.params["weight_hh_l1"] = wrong
+    put_in_place_of_weight_hh_l1(name, layer, wrong)
     with pytest.raises(
         InputError, match=r"parameter weight_hh_l1 has dtype .*float16, but the first one has .*float32"
     ):

@@ -329,7 +329,8 @@ def _name() -> str:
 
 def _define() -> tuple[Any, Any]:
     """The operator, and its way back."""
-    name, back = _name(), f"{_name()}_backward"
+    name = _name()
+    back = f"{name}_backward"
     _LIBRARY.define(f"{name}({_SCHEMA}, bool keep, bool cells) -> Tensor[]")
     _LIBRARY.define(f"{back}({_SCHEMA}, Tensor[] kept, Tensor?[] grads, bool[] needs) -> Tensor[]")
     for one, compute, fake in ((name, _operator, _operator_fake), (back, _operator_backward, _operator_backward_fake)):

@@ -69,7 +69,7 @@ def main() -> None:
                 if rows:
                     results["studies"].setdefault(study, {})[framework] = rows
                     when = {"date": datetime.date.today().isoformat(), "commit": _commit(), "busy": others}
-                    results["runs"].setdefault(study, {})[framework] = when
+                    results.setdefault("runs", {}).setdefault(study, {})[framework] = when
         save(results, said.out)
     write(results, said.out)
     print(said.out / "index.md")
@@ -83,9 +83,7 @@ def _before(out: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((out / NUMBERS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = {}
-    return (
-        {"runs": {}} | found if found.get("environment") == here else {"environment": here, "runs": {}, "studies": {}}
-    )
+    return found if found.get("environment") == here else {"environment": here, "studies": {}}
 
 
 def _commit() -> str | None:
