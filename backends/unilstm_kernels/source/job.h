@@ -1,10 +1,10 @@
 // What one call computes: one direction of one layer, forward or backward. The C ABI of the kernels.
 //
 // Arrays are dense and row-major, in the shapes given here, but for x, y and the gradient of y, whose strides are numbers
-// of the job: y of both directions lie side by side. An array that is not there is a null pointer. T steps, B rows, both at least 1, I
-// inputs, H units, S features of h (P where there is a projection, else H), R rows of z, D heads, RX rows that are
-// computed from x: R, and those of a highway's carry and of what lanes attend by; N lanes, C features of c: those of the
-// lanes, and of the gates that are seen again; of the sLSTM c, n and m.
+// of the job: y of both directions lie side by side. An array that is not there is a null pointer. T steps and B rows,
+// both at least 1, I inputs, H units, S features of h (P where there is a projection, else H), R rows of z, D heads, RX
+// rows that are computed from x: R, and those of a highway's carry and of what lanes attend by; N lanes, C features of c:
+// those of the lanes, and of the gates that are seen again; of the sLSTM c, n and m.
 #pragma once
 #include <stdint.h>
 
